@@ -1,0 +1,1 @@
+//! Sealed-bid auction for energy: messages, proofs, roles

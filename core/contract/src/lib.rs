@@ -1,0 +1,1 @@
+//! Metered contract between a buyer and a station

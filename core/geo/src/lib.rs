@@ -1,0 +1,1 @@
+//! Station catalogue, nearest index, private areas

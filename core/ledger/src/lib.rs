@@ -1,0 +1,1 @@
+//! Journals, transactions, execution, roots, proofs, certificates

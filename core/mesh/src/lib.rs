@@ -1,0 +1,1 @@
+//! One QUIC endpoint: identity, framing, discovery, gossip

@@ -1,0 +1,1 @@
+//! What an app holds: wallet, replica, sync

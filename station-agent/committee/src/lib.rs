@@ -1,0 +1,1 @@
+//! Consensus host: Malachite's core driven as fn(input) -> actions

@@ -1,0 +1,1 @@
+//! OCPP codec and charger session state

@@ -1,0 +1,1 @@
+//! What an operator of charging stations runs

@@ -1,0 +1,1 @@
+//! Simulations, attacks, peers and benches over the whole house
