@@ -1,0 +1,225 @@
+//! Why the ledger refuses something. Variants name the cause and carry the ids.
+
+use crate::{Amount, Asset, Journal};
+use ohmesh_units::{
+    AccountId, DecodeError, EvseId, Hash, KeyError, PublicKey, StationId, Timestamp, TransactionId, ZoneId,
+};
+
+/// Why a block, a certificate, a proof or a zone is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// The bytes are not what they should be.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The zone file does not hold together.
+    #[error("zone: {reason}")]
+    Zone {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The list of validators does not hold together.
+    #[error("validators: {reason}")]
+    Validators {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A certificate does not make its block final.
+    #[error("certificate of height {height}: {reason}")]
+    Certificate {
+        /// The height it claims.
+        height: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The block does not follow the head, or its header does not state what executing it gives.
+    #[error("block of height {height}: {reason}")]
+    Block {
+        /// The height it claims.
+        height: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The header does not bind the transactions that came with it.
+    #[error("block of height {height}: the header binds other transactions")]
+    Transactions {
+        /// The height it claims.
+        height: u64,
+    },
+    /// A transaction in a block cannot apply.
+    #[error("transaction {id}: {reason}")]
+    Transaction {
+        /// The transaction.
+        id: TransactionId,
+        /// Why not.
+        reason: TransactionError,
+    },
+    /// A proof is for another root, slot or leaf.
+    #[error("the proof of {what} at slot {slot} does not lead to the root of height {height}")]
+    Proof {
+        /// Which tree.
+        what: &'static str,
+        /// The slot it claims.
+        slot: u32,
+        /// The height of the header it was checked against.
+        height: u64,
+    },
+    /// A proof is right, but proves another object than was asked for.
+    #[error("asked for {asked}, the proof is of {found}")]
+    OtherObject {
+        /// The id asked for.
+        asked: Hash,
+        /// The id proven.
+        found: Hash,
+    },
+}
+
+/// Why a transaction cannot apply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransactionError {
+    /// It is signed for another zone.
+    #[error("it is for zone {0}")]
+    OtherZone(ZoneId),
+    /// More signatures than any transaction needs.
+    #[error("{0} signatures")]
+    TooManySignatures(usize),
+    /// A signature does not verify.
+    #[error("the signature of key {0} is wrong")]
+    WrongSignature(PublicKey),
+    /// Somebody who must sign did not.
+    #[error("key {0} did not sign")]
+    NotSigned(PublicKey),
+    /// Fewer treasurers than needed signed.
+    #[error("{found} of {needed} treasurers signed")]
+    Treasurers {
+        /// Distinct treasurers that signed.
+        found: usize,
+        /// Treasurers that must sign.
+        needed: u8,
+    },
+    /// It has applied before.
+    #[error("it has been applied already")]
+    AlreadyApplied,
+    /// Its id was used for something else.
+    #[error("its id was used for another content, {0}")]
+    OtherContent(Hash),
+    /// Its time is over.
+    #[error("it was valid until {valid_until}, it is {now}")]
+    Expired {
+        /// The end of its validity.
+        valid_until: Timestamp,
+        /// Block time.
+        now: Timestamp,
+    },
+    /// It is valid for longer than ids are remembered.
+    #[error("it is valid until {valid_until}, more than 24 h after {now}")]
+    ValidTooLong {
+        /// The end of its validity.
+        valid_until: Timestamp,
+        /// Block time.
+        now: Timestamp,
+    },
+    /// There is no such account.
+    #[error("there is no account {0}")]
+    NoAccount(AccountId),
+    /// The account is open already.
+    #[error("account {0} is open already")]
+    AccountExists(AccountId),
+    /// The sender is not the account of the key that opens it.
+    #[error("the sender is not the account of key {0}")]
+    NotOwnAccount(PublicKey),
+    /// A key is not fit to be registered.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// An amount is zero or negative.
+    #[error("amount {0} is not positive")]
+    NotPositive(Amount),
+    /// A sum leaves the range of an amount.
+    #[error("the balance of {0} would overflow")]
+    Overflow(AccountId),
+    /// The account has less than that to spend.
+    #[error(
+        "account {account} has {available} of {asset:?} available in the {journal:?} journal, {needed} needed"
+    )]
+    Insufficient {
+        /// The account.
+        account: AccountId,
+        /// The book.
+        journal: Journal,
+        /// The asset.
+        asset: Asset,
+        /// Posted less held.
+        available: Amount,
+        /// What it takes.
+        needed: Amount,
+    },
+    /// Payer and payee are the same.
+    #[error("account {0} would pay itself")]
+    ToItself(AccountId),
+    /// A leg is paid by somebody who is not the sender.
+    #[error("account {0} pays a leg, but is not the sender")]
+    NotThePayer(AccountId),
+    /// Too few or too many legs.
+    #[error("{0} legs, 1 to 16 are allowed")]
+    Legs(usize),
+    /// A text is empty or too long.
+    #[error("{what} has {length} bytes, 1 to 64 are allowed")]
+    Text {
+        /// Which text.
+        what: &'static str,
+        /// Its length.
+        length: usize,
+    },
+    /// There is no such open hold.
+    #[error("there is no open hold {0}")]
+    NoPending(Hash),
+    /// A hold of that id is there already.
+    #[error("hold {0} exists already")]
+    PendingExists(Hash),
+    /// The sender is not who the hold is for.
+    #[error("hold {0} is for another account")]
+    NotThePayee(Hash),
+    /// A plain hold is posted as a sale, or a sale as a plain hold.
+    #[error("hold {0} is of the other kind")]
+    OtherKind(Hash),
+    /// More is posted than was held or agreed.
+    #[error("hold {pending}: {asked} asked, {held} held")]
+    MoreThanHeld {
+        /// The hold.
+        pending: Hash,
+        /// What was asked, micro-units or Wh.
+        asked: u64,
+        /// What may be had, in the same unit.
+        held: u64,
+    },
+    /// A timeout is not after now or more than 30 days ahead.
+    #[error("timeout {timeout} is not within 30 days after {now}")]
+    Timeout {
+        /// The timeout.
+        timeout: Timestamp,
+        /// Block time.
+        now: Timestamp,
+    },
+    /// The price would not cover the grid fee.
+    #[error("price {price} micro-units/kWh is below the grid tariff of {tariff}")]
+    BelowTariff {
+        /// The price offered.
+        price: i64,
+        /// The tariff in force.
+        tariff: i64,
+    },
+    /// There is no such station.
+    #[error("there is no station {0}")]
+    NoStation(StationId),
+    /// There is no such outlet.
+    #[error("there is no EVSE {0}")]
+    NoEvse(EvseId),
+    /// The station belongs to somebody else.
+    #[error("station {0} belongs to another account")]
+    NotTheOwner(StationId),
+    /// An outlet with no power or no connector.
+    #[error("EVSE {0} has no power or no connector")]
+    EmptyEvse(EvseId),
+    /// There is no more room in a tree of the state.
+    #[error("the state is full")]
+    Full,
+}

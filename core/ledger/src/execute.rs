@@ -1,0 +1,233 @@
+//! Execution: transactions in, a draft of the next state out. Integers only; no clock, no randomness, no map order (I11).
+//!
+//! One file for each family of transactions; every handler checks before it writes, and what a failing one wrote is
+//! taken back.
+
+mod hold;
+mod money;
+mod registry;
+
+use crate::{
+    Applied, Block, Body, Canonical as _, Header, LedgerError, Object, State, Transaction, TransactionError,
+    Verified, state::Draft, transactions_root,
+};
+use ohmesh_units::{AccountId, BlockId, Hash, PublicKey, Timestamp, TransactionId};
+
+/// A block that this agent proposes, with what it changes.
+#[derive(Debug)]
+pub struct Proposed {
+    /// The block.
+    pub block: Block,
+    /// Its changes, to be applied once it is decided.
+    pub applied: Applied,
+    /// Candidates that cannot apply now, with the reason; they are not in the block.
+    pub refused: Vec<(TransactionId, TransactionError)>,
+}
+
+impl State {
+    /// Builds the next block out of `candidates`, in order, as many as fit. `time` must be after the head's.
+    pub fn propose(&self, time: Timestamp, proposer: u16, candidates: &[Verified]) -> Proposed {
+        let mut draft = Draft::new(self, time);
+        hold::expire(&mut draft);
+        let mut refused = Vec::new();
+        let mut transactions = Vec::new();
+        let mut bytes = Header::MAX_BYTES;
+        for candidate in candidates {
+            let size = candidate.signed().encode().len();
+            if transactions.len() == Block::TRANSACTIONS_MAX || bytes + size > Block::MAX_BYTES {
+                break;
+            }
+            match run(&mut draft, candidate) {
+                Ok(()) => {
+                    bytes += size;
+                    transactions.push(candidate.signed().clone());
+                }
+                Err(reason) => refused.push((candidate.transaction().id(), reason)),
+            }
+        }
+        let mut applied = draft.finish(self.head().height + 1);
+        let header = Header {
+            zone: *self.zone_id(),
+            height: self.head().height + 1,
+            epoch: EPOCH,
+            time,
+            parent: self.head().block,
+            proposer,
+            transactions: transactions_root(&transactions),
+            transaction_count: u32::try_from(transactions.len()).expect("at most TRANSACTIONS_MAX"),
+            state: *applied.roots(),
+            validators: self.zone().validators.hash(),
+        };
+        applied.head.block = header.id().into();
+        Proposed { block: Block { header, transactions }, applied, refused }
+    }
+
+    /// Executes a block that somebody else built: every transaction must apply, and the header must state exactly what
+    /// comes out. `transactions` are the block's, with their signatures checked ([`Verified::all`]).
+    pub fn execute(&self, block: &Block, transactions: &[Verified]) -> Result<Applied, LedgerError> {
+        let header = &block.header;
+        self.follows(header)?;
+        block.verify_transactions()?;
+        let same = transactions.len() == block.transactions.len()
+            && transactions.iter().zip(&block.transactions).all(|(verified, own)| verified.signed() == own);
+        let bad = |reason: String| LedgerError::Block { height: header.height, reason };
+        if !same {
+            return Err(bad("the checked transactions are not the block's".into()));
+        }
+        let mut draft = Draft::new(self, header.time);
+        hold::expire(&mut draft);
+        for transaction in transactions {
+            run(&mut draft, transaction)
+                .map_err(|reason| LedgerError::Transaction { id: transaction.transaction().id(), reason })?;
+        }
+        let mut applied = draft.finish(header.height);
+        if *applied.roots() != header.state {
+            return Err(bad("executing it gives another state than its header states".into()));
+        }
+        applied.head.block = header.id().into();
+        Ok(applied)
+    }
+
+    /// Why `transaction` could not be in the next block, if that block were built at `now`; nothing changes.
+    pub fn try_transaction(&self, now: Timestamp, transaction: &Verified) -> Result<(), TransactionError> {
+        run(&mut Draft::new(self, now.max(self.head().time)), transaction)
+    }
+
+    /// Checks that a header is for the block after the head.
+    fn follows(&self, header: &Header) -> Result<(), LedgerError> {
+        let head = self.head();
+        let bad = |reason: String| Err(LedgerError::Block { height: header.height, reason });
+        if header.zone != *self.zone_id() {
+            return bad(format!("it is of zone {}", header.zone));
+        }
+        if header.height != head.height + 1 || header.parent != head.block {
+            return bad(format!(
+                "it does not follow block {} of height {}",
+                BlockId::from(head.block),
+                head.height
+            ));
+        }
+        if header.epoch != EPOCH {
+            return bad(format!("it is of epoch {}, this is epoch {EPOCH}", header.epoch));
+        }
+        if header.time <= head.time {
+            return bad(format!("its time {} is not after its parent's {}", header.time, head.time));
+        }
+        if header.validators != self.zone().validators.hash()
+            || self.zone().validators.at(header.proposer).is_none()
+        {
+            return bad("it names other validators".into());
+        }
+        Ok(())
+    }
+}
+
+/// A block from bytes, with every signature in it checked.
+pub fn open_block(state: &State, bytes: &[u8]) -> Result<(Block, Vec<Verified>), LedgerError> {
+    let block = Block::decode(bytes)?;
+    block.verify_transactions()?;
+    let transactions = Verified::all(state.zone_id(), block.transactions.clone())?;
+    Ok((block, transactions))
+}
+
+/// Runs one transaction on the draft: all of it, or nothing.
+fn run(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), TransactionError> {
+    let result = admit(draft, verified).and_then(|()| dispatch(draft, verified));
+    match result {
+        Ok(()) => draft.keep(Some((verified.transaction().id(), verified.content()))),
+        Err(_) => draft.take_back(),
+    }
+    result
+}
+
+/// What holds for every transaction: not over, not too far ahead, not seen before, signed by its sender.
+fn admit(draft: &Draft<'_>, verified: &Verified) -> Result<(), TransactionError> {
+    let transaction = verified.transaction();
+    let (now, valid_until) = (draft.now, transaction.valid_until);
+    if transaction.zone != *draft.state.zone_id() {
+        return Err(TransactionError::OtherZone(transaction.zone));
+    }
+    match draft.applied(&transaction.id()) {
+        Some(content) if content == verified.content() => return Err(TransactionError::AlreadyApplied),
+        Some(content) => return Err(TransactionError::OtherContent(content)),
+        None => {}
+    }
+    if valid_until <= now {
+        return Err(TransactionError::Expired { valid_until, now });
+    }
+    if now.checked_add(Transaction::VALID_MAX).is_none_or(|limit| valid_until > limit) {
+        return Err(TransactionError::ValidTooLong { valid_until, now });
+    }
+    let owner = match &transaction.body {
+        Body::OpenAccount { owner } => *owner,
+        _ => draft.account(&transaction.sender)?.1.owner,
+    };
+    signed_by(verified, &owner)
+}
+
+fn dispatch(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), TransactionError> {
+    let transaction = verified.transaction();
+    let sender = transaction.sender;
+    match &transaction.body {
+        Body::OpenAccount { owner } => registry::open_account(draft, sender, *owner),
+        Body::Issue { asset, to, amount, reference } => {
+            treasurers(draft, verified)?;
+            text("reference", reference)?;
+            money::issue(draft, *asset, *to, *amount)
+        }
+        Body::Burn { asset, amount, reference } => {
+            treasurers(draft, verified)?;
+            text("reference", reference)?;
+            money::burn(draft, *asset, sender, *amount)
+        }
+        Body::Transfer { legs } => money::transfer(draft, sender, legs),
+        Body::Pend { to, asset, amount, timeout } => {
+            hold::pend(draft, transaction, *to, (*asset, *amount), *timeout)
+        }
+        Body::PendSale { evse, price, energy, timeout } => {
+            hold::pend_sale(draft, transaction, *evse, *price, *energy, *timeout)
+        }
+        Body::Post { pending, amount } => hold::post(draft, sender, *pending, *amount),
+        Body::PostSale { pending, energy } => hold::post_sale(draft, verified, *pending, *energy),
+        Body::Void { pending } => hold::void(draft, sender, *pending),
+        Body::RegisterStation { number, name, position, award_key } => {
+            registry::station(draft, sender, *number, name, *position, *award_key)
+        }
+        Body::RegisterEvse { station, number, connectors, power, meter } => {
+            registry::evse(draft, sender, *station, *number, (*connectors, *power), *meter)
+        }
+    }
+}
+
+/// At least as many distinct treasurers signed as the zone demands.
+fn treasurers(draft: &Draft<'_>, verified: &Verified) -> Result<(), TransactionError> {
+    let treasury = &draft.state.zone().treasury;
+    let found = treasury.keys.iter().filter(|key| verified.is_signed_by(key)).count();
+    if found < usize::from(treasury.threshold) {
+        return Err(TransactionError::Treasurers { found, needed: treasury.threshold });
+    }
+    Ok(())
+}
+
+fn signed_by(verified: &Verified, key: &PublicKey) -> Result<(), TransactionError> {
+    if verified.is_signed_by(key) { Ok(()) } else { Err(TransactionError::NotSigned(*key)) }
+}
+
+fn text(what: &'static str, text: &str) -> Result<(), TransactionError> {
+    match text.len() {
+        1..=64 => Ok(()),
+        length => Err(TransactionError::Text { what, length }),
+    }
+}
+
+/// Appends `child` to what hangs on `account`.
+fn add_child(draft: &mut Draft<'_>, account: &AccountId, child: Hash) -> Result<(), TransactionError> {
+    let (slot, account) = draft.account(account)?;
+    let mut account = account.clone();
+    account.children = account.children.with(child)?;
+    draft.set_object(slot, Object::Account(account));
+    Ok(())
+}
+
+/// The epoch of the genesis validators; they serve until a validator-set transaction exists.
+const EPOCH: u64 = 0;

@@ -1,0 +1,200 @@
+//! Moving money: issue, burn, transfers in linked groups. Every change of a balance in the ledger goes through here.
+
+use crate::{
+    Amount, Asset, Journal, Leg, TransactionError,
+    state::{Draft, Posting},
+};
+use ohmesh_units::{AccountId, Energy};
+
+/// Money enters the energy journal from outside.
+pub(super) fn issue(
+    draft: &mut Draft<'_>,
+    asset: Asset,
+    to: AccountId,
+    amount: Amount,
+) -> Result<(), TransactionError> {
+    positive(amount)?;
+    credit(draft, Journal::Energy, asset, to, amount)?;
+    let flow = draft.totals.flow_mut(Journal::Energy, asset);
+    flow.issued = flow.issued.checked_add(amount).ok_or(TransactionError::Overflow(to))?;
+    post(draft, Journal::Energy, asset, to, to, amount);
+    Ok(())
+}
+
+/// Money leaves the energy journal.
+pub(super) fn burn(
+    draft: &mut Draft<'_>,
+    asset: Asset,
+    from: AccountId,
+    amount: Amount,
+) -> Result<(), TransactionError> {
+    positive(amount)?;
+    debit(draft, Journal::Energy, asset, from, amount)?;
+    let flow = draft.totals.flow_mut(Journal::Energy, asset);
+    flow.burned = flow.burned.checked_add(amount).ok_or(TransactionError::Overflow(from))?;
+    post(draft, Journal::Energy, asset, from, from, amount);
+    Ok(())
+}
+
+/// All legs in order, or none.
+pub(super) fn transfer(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    legs: &[Leg],
+) -> Result<(), TransactionError> {
+    if legs.is_empty() || legs.len() > LEGS_MAX {
+        return Err(TransactionError::Legs(legs.len()));
+    }
+    for leg in legs {
+        let payer = match leg {
+            Leg::Move { from, .. } => *from,
+            Leg::Cross { account, .. } => *account,
+        };
+        if payer != sender {
+            return Err(TransactionError::NotThePayer(payer));
+        }
+        post_leg(draft, leg)?;
+    }
+    Ok(())
+}
+
+/// Posts one leg. The caller has made sure that the payer agreed to it.
+pub(super) fn post_leg(draft: &mut Draft<'_>, leg: &Leg) -> Result<(), TransactionError> {
+    match *leg {
+        Leg::Move { journal, asset, from, to, amount } => {
+            positive(amount)?;
+            if from == to {
+                return Err(TransactionError::ToItself(from));
+            }
+            debit(draft, journal, asset, from, amount)?;
+            credit(draft, journal, asset, to, amount)?;
+            post(draft, journal, asset, from, to, amount);
+        }
+        Leg::Cross { asset, account, from, amount } => {
+            positive(amount)?;
+            let into = match from {
+                Journal::Energy => Journal::Grid,
+                Journal::Grid => Journal::Energy,
+            };
+            debit(draft, from, asset, account, amount)?;
+            credit(draft, into, asset, account, amount)?;
+            let overflow = TransactionError::Overflow(account);
+            let out = draft.totals.flow_mut(from, asset);
+            out.crossed_out = out.crossed_out.checked_add(amount).ok_or(overflow.clone())?;
+            let enter = draft.totals.flow_mut(into, asset);
+            enter.crossed_in = enter.crossed_in.checked_add(amount).ok_or(overflow)?;
+            post(draft, from, asset, account, account, amount);
+            post(draft, into, asset, account, account, amount);
+        }
+    }
+    Ok(())
+}
+
+/// Holds part of what is available: it stays posted, but only its hold can spend it.
+pub(super) fn hold(
+    draft: &mut Draft<'_>,
+    asset: Asset,
+    from: AccountId,
+    amount: Amount,
+) -> Result<(), TransactionError> {
+    positive(amount)?;
+    let (slot, mut balance) = draft.balance(Journal::Energy, &from)?;
+    sufficient(Journal::Energy, asset, from, balance.of(asset).available(), amount)?;
+    balance.of_mut(asset).held += amount;
+    draft.set_balance(Journal::Energy, slot, balance);
+    Ok(())
+}
+
+/// Gives back what was held.
+pub(super) fn release(
+    draft: &mut Draft<'_>,
+    asset: Asset,
+    from: AccountId,
+    amount: Amount,
+) -> Result<(), TransactionError> {
+    let (slot, mut balance) = draft.balance(Journal::Energy, &from)?;
+    let held = &mut balance.of_mut(asset).held;
+    *held -= amount;
+    assert!(*held >= 0, "I4: account {from} releases more than it holds");
+    draft.set_balance(Journal::Energy, slot, balance);
+    Ok(())
+}
+
+/// Counts energy sold and bought, the same on both sides (I10).
+pub(super) fn count_energy(
+    draft: &mut Draft<'_>,
+    buyer: AccountId,
+    seller: AccountId,
+    energy: Energy,
+) -> Result<(), TransactionError> {
+    let add = |sum: Energy, who| sum.checked_add(energy).ok_or(TransactionError::Overflow(who));
+    let (slot, mut balance) = draft.balance(Journal::Energy, &buyer)?;
+    balance.bought = add(balance.bought, buyer)?;
+    draft.set_balance(Journal::Energy, slot, balance);
+    let (slot, mut balance) = draft.balance(Journal::Energy, &seller)?;
+    balance.sold = add(balance.sold, seller)?;
+    draft.set_balance(Journal::Energy, slot, balance);
+    draft.totals.bought = add(draft.totals.bought, buyer)?;
+    draft.totals.sold = add(draft.totals.sold, seller)?;
+    Ok(())
+}
+
+fn debit(
+    draft: &mut Draft<'_>,
+    journal: Journal,
+    asset: Asset,
+    from: AccountId,
+    amount: Amount,
+) -> Result<(), TransactionError> {
+    let (slot, mut balance) = draft.balance(journal, &from)?;
+    sufficient(journal, asset, from, balance.of(asset).available(), amount)?;
+    balance.of_mut(asset).posted -= amount;
+    draft.set_balance(journal, slot, balance);
+    Ok(())
+}
+
+fn credit(
+    draft: &mut Draft<'_>,
+    journal: Journal,
+    asset: Asset,
+    to: AccountId,
+    amount: Amount,
+) -> Result<(), TransactionError> {
+    let (slot, mut balance) = draft.balance(journal, &to)?;
+    let posted = &mut balance.of_mut(asset).posted;
+    *posted = posted.checked_add(amount).ok_or(TransactionError::Overflow(to))?;
+    draft.set_balance(journal, slot, balance);
+    Ok(())
+}
+
+fn post(
+    draft: &mut Draft<'_>,
+    journal: Journal,
+    asset: Asset,
+    from: AccountId,
+    to: AccountId,
+    amount: Amount,
+) {
+    let group = draft.group;
+    draft.post(journal, Posting { group, asset, from, to, amount });
+}
+
+fn positive(amount: Amount) -> Result<(), TransactionError> {
+    if amount > 0 { Ok(()) } else { Err(TransactionError::NotPositive(amount)) }
+}
+
+fn sufficient(
+    journal: Journal,
+    asset: Asset,
+    account: AccountId,
+    available: Amount,
+    needed: Amount,
+) -> Result<(), TransactionError> {
+    if available >= needed {
+        return Ok(());
+    }
+    Err(TransactionError::Insufficient { account, journal, asset, available, needed })
+}
+
+/// Legs of one transfer at most.
+const LEGS_MAX: usize = 16;

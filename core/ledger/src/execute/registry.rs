@@ -1,0 +1,74 @@
+//! Accounts, stations and outlets.
+
+use super::text;
+use crate::{Account, Children, Evse, Object, Station, TransactionError, state::Draft};
+use ohmesh_units::{AccountId, Hash, Position, Power, PublicKey, StationId};
+
+/// Opens the account of `owner`.
+pub(super) fn open_account(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    owner: PublicKey,
+) -> Result<(), TransactionError> {
+    owner.is_registrable()?;
+    if sender != AccountId::of(&owner) {
+        return Err(TransactionError::NotOwnAccount(owner));
+    }
+    if draft.object(&sender.into()).is_some() {
+        return Err(TransactionError::AccountExists(sender));
+    }
+    draft.add_object(Object::Account(Account {
+        owner,
+        balances: [None, None],
+        children: Children::default(),
+    }))?;
+    Ok(())
+}
+
+/// Registers or changes a station of the sender.
+pub(super) fn station(
+    draft: &mut Draft<'_>,
+    owner: AccountId,
+    number: u32,
+    name: &str,
+    position: Position,
+    award_key: Hash,
+) -> Result<(), TransactionError> {
+    text("name", name)?;
+    let station = Station { owner, number, name: name.to_owned(), position, award_key };
+    put(draft, Object::Station(station))
+}
+
+/// Registers or changes an outlet of one of the sender's stations.
+pub(super) fn evse(
+    draft: &mut Draft<'_>,
+    owner: AccountId,
+    station: StationId,
+    number: u16,
+    (connectors, power): (u16, Power),
+    meter: PublicKey,
+) -> Result<(), TransactionError> {
+    match draft.object(&station.into()) {
+        Some((_, Object::Station(found))) if found.owner == owner => {}
+        Some((_, Object::Station(_))) => return Err(TransactionError::NotTheOwner(station)),
+        _ => return Err(TransactionError::NoStation(station)),
+    }
+    meter.is_registrable()?;
+    let evse = Evse { station, owner, number, connectors, power, meter };
+    if connectors == 0 || power.as_w() == 0 {
+        return Err(TransactionError::EmptyEvse(evse.id()));
+    }
+    put(draft, Object::Evse(evse))
+}
+
+/// Writes an object into the slot of its id, or into a new one. The id holds the owner, so nobody writes another's.
+fn put(draft: &mut Draft<'_>, object: Object) -> Result<(), TransactionError> {
+    let found: Option<u32> = draft.object(&Hash(object.id().0)).map(|(slot, _)| slot);
+    match found {
+        Some(slot) => draft.set_object(slot, object),
+        None => {
+            draft.add_object(object)?;
+        }
+    }
+    Ok(())
+}

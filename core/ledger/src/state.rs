@@ -1,0 +1,728 @@
+//! The state of one zone in memory, and the draft of what a block makes of it.
+//!
+//! A block is executed on a [`Draft`], which reads through to the state and keeps every change to itself. Only when the
+//! block is decided are the changes made ([`State::apply`]); a block that loses its round is simply dropped.
+//!
+//! Everything that execution reads is under the roots: objects, both journals, the ids of the last 24 hours, and the
+//! totals. The maps from id to slot are a function of the leaves, so a snapshot of the leaves restores them.
+
+use crate::{
+    Account, Asset, Balance, Journal, Object, TransactionError,
+    tree::{Tree, TreePlan, TreeRoot},
+};
+use ohmesh_units::{
+    AccountId, Canonical, Domain, Energy, Hash, Timestamp, TransactionId, ZoneId, to_postcard,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use crate::zone::Zone;
+
+/// The roots of one journal after a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct JournalRoots {
+    /// Over the postings of this block, in order.
+    pub postings: TreeRoot,
+    /// Over the balances.
+    pub balances: TreeRoot,
+}
+
+/// What a header says of the state after its block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StateRoots {
+    /// The energy journal.
+    pub energy: JournalRoots,
+    /// The grid journal.
+    pub grid: JournalRoots,
+    /// Accounts, stations, outlets, holds.
+    pub objects: TreeRoot,
+    /// The ids applied, one leaf a block.
+    pub ids: TreeRoot,
+    /// The first block whose ids still count; those before it are forgotten.
+    pub ids_from: u32,
+    /// Hash of the [`Totals`].
+    pub totals: Hash,
+}
+
+impl StateRoots {
+    /// The roots of `journal`.
+    pub fn journal(&self, journal: Journal) -> &JournalRoots {
+        match journal {
+            Journal::Energy => &self.energy,
+            Journal::Grid => &self.grid,
+        }
+    }
+}
+
+/// How much of one asset has entered and left one journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Flow {
+    /// Issued by the treasury.
+    pub issued: i64,
+    /// Burned.
+    pub burned: i64,
+    /// Crossed over from the other journal.
+    pub crossed_in: i64,
+    /// Crossed over to the other journal.
+    pub crossed_out: i64,
+}
+
+impl Flow {
+    /// What the balances must add up to (I1).
+    pub fn sum(&self) -> i128 {
+        i128::from(self.issued) - i128::from(self.burned) + i128::from(self.crossed_in)
+            - i128::from(self.crossed_out)
+    }
+}
+
+/// Sums over the whole state, kept as it changes; I1, I4 and I10 are checked against them after every block.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// By journal, then asset.
+    pub flows: [[Flow; 2]; 2],
+    /// Holds opened.
+    pub pendings_opened: u64,
+    /// Holds ended by posting, voiding, timeout: by `End`.
+    pub pendings_ended: [u64; 3],
+    /// All energy sold.
+    pub sold: Energy,
+    /// All energy bought.
+    pub bought: Energy,
+}
+
+impl Totals {
+    pub(crate) fn flow_mut(&mut self, journal: Journal, asset: Asset) -> &mut Flow {
+        &mut self.flows[journal as usize][asset as usize]
+    }
+
+    fn hash(&self) -> Hash {
+        const TOTALS: Domain = Domain::new("ohmesh/1 totals");
+        TOTALS.hash(&[&to_postcard(self)])
+    }
+}
+
+/// The newest block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Its height; 0 before the first.
+    pub height: u64,
+    /// Its id; [`Hash::ZERO`] before the first.
+    pub block: Hash,
+    /// Its time; the zone's creation before the first.
+    pub time: Timestamp,
+}
+
+/// Which tree of the state a leaf or proof belongs to. Tags are never reused: append only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum TreeName {
+    /// Accounts, stations, outlets, holds.
+    Objects,
+    /// Balances of the energy journal.
+    EnergyBalances,
+    /// Balances of the grid journal.
+    GridBalances,
+}
+
+impl TreeName {
+    /// The hash of a leaf in this tree: it binds tree, slot and content.
+    pub fn leaf(self, slot: u32, content: &[u8]) -> Hash {
+        const LEAF: Domain = Domain::new("ohmesh/1 leaf");
+        LEAF.hash(&[&[self as u8], &slot.to_be_bytes(), content])
+    }
+
+    /// The balances of `journal`.
+    pub fn balances(journal: Journal) -> Self {
+        match journal {
+            Journal::Energy => Self::EnergyBalances,
+            Journal::Grid => Self::GridBalances,
+        }
+    }
+}
+
+/// One side-by-side entry of a journal: `amount` from one account to the other, as part of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Posting {
+    /// The position in the block of the transaction whose group this belongs to; expiries have none.
+    pub group: u32,
+    /// What moved.
+    pub asset: Asset,
+    /// Who paid; the account itself where money enters from outside or the other journal.
+    pub from: AccountId,
+    /// Who was paid; the account itself where money leaves.
+    pub to: AccountId,
+    /// How much.
+    pub amount: i64,
+}
+
+/// The applied ids of one block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct BlockIds {
+    pub(crate) time: Timestamp,
+    pub(crate) ids: Vec<(TransactionId, Hash)>,
+}
+
+impl BlockIds {
+    fn leaf(&self) -> Hash {
+        const IDS: Domain = Domain::new("ohmesh/1 applied ids");
+        IDS.hash(&[&to_postcard(&(self.time, &self.ids))])
+    }
+}
+
+/// The whole state of a zone after some block. It never does I/O; two states that executed the same blocks are equal.
+#[derive(Clone, Debug)]
+pub struct State {
+    zone: Zone,
+    id: ZoneId,
+    pub(crate) head: Head,
+    pub(crate) objects: Vec<Object>,
+    pub(crate) slots: HashMap<Hash, u32>,
+    pub(crate) timeouts: BTreeSet<(Timestamp, u32)>,
+    pub(crate) balances: [Vec<Balance>; 2],
+    pub(crate) ids: HashMap<TransactionId, Hash>,
+    pub(crate) recent: VecDeque<BlockIds>,
+    pub(crate) ids_from: u32,
+    pub(crate) totals: Totals,
+    object_tree: Tree,
+    balance_trees: [Tree; 2],
+    id_tree: Tree,
+    roots: StateRoots,
+}
+
+/// What a block changes, hashed and ready to be made.
+#[derive(Debug)]
+pub struct Applied {
+    pub(crate) head: Head,
+    objects: BTreeMap<u32, Object>,
+    balances: [BTreeMap<u32, Balance>; 2],
+    ids: BlockIds,
+    ids_from: u32,
+    totals: Totals,
+    plans: Plans,
+    pub(crate) roots: StateRoots,
+    /// The postings of the block, by journal.
+    pub postings: [Vec<Posting>; 2],
+    /// Holds that ended by their timeout.
+    pub expired: Vec<Hash>,
+}
+
+impl Applied {
+    /// The roots that the state will have.
+    pub fn roots(&self) -> &StateRoots {
+        &self.roots
+    }
+}
+
+#[derive(Debug)]
+struct Plans {
+    objects: TreePlan,
+    balances: [TreePlan; 2],
+    ids: TreePlan,
+}
+
+impl State {
+    /// The state before the first block: the accounts of the distributor, the treasurers and the validators, with nothing
+    /// in them.
+    pub fn genesis(zone: Zone) -> Self {
+        let id = zone.id();
+        let mut keys = vec![zone.distributor.key];
+        keys.extend(&zone.treasury.keys);
+        keys.extend(zone.validators.all().iter().map(|validator| validator.key));
+        let mut state = Self {
+            head: Head { height: 0, block: Hash::ZERO, time: zone.created },
+            zone,
+            id,
+            objects: Vec::new(),
+            slots: HashMap::new(),
+            timeouts: BTreeSet::new(),
+            balances: [Vec::new(), Vec::new()],
+            ids: HashMap::new(),
+            recent: VecDeque::new(),
+            ids_from: 0,
+            totals: Totals::default(),
+            object_tree: Tree::default(),
+            balance_trees: [Tree::default(), Tree::default()],
+            id_tree: Tree::default(),
+            roots: StateRoots::default(),
+        };
+        for owner in keys {
+            let account = Account { owner, balances: [None, None], children: Default::default() };
+            if !state.slots.contains_key(&account.id().into()) {
+                let slot = state.object_tree.count();
+                state.slots.insert(account.id().into(), slot);
+                let object = Object::Account(account);
+                let leaf = TreeName::Objects.leaf(slot, &object.encode());
+                state.object_tree.apply(state.object_tree.plan(vec![(slot, leaf)], slot + 1));
+                state.objects.push(object);
+            }
+        }
+        state.roots.objects = state.object_tree.root();
+        state.roots.totals = state.totals.hash();
+        state
+    }
+
+    /// The zone.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// The zone's id.
+    pub fn zone_id(&self) -> &ZoneId {
+        &self.id
+    }
+
+    /// The newest block.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The roots after the newest block.
+    pub fn roots(&self) -> &StateRoots {
+        &self.roots
+    }
+
+    /// Sums over everything.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// The slot and object with `id`.
+    pub fn object(&self, id: &Hash) -> Option<(u32, &Object)> {
+        let slot = *self.slots.get(id)?;
+        Some((slot, &self.objects[slot as usize]))
+    }
+
+    /// The account with `id`.
+    pub fn account(&self, id: &AccountId) -> Option<&Account> {
+        match self.object(&Hash::from(*id)) {
+            Some((_, Object::Account(account))) => Some(account),
+            _ => None,
+        }
+    }
+
+    /// The slot and balance of an account in a journal, if it has been used there.
+    pub fn balance(&self, journal: Journal, account: &AccountId) -> Option<(u32, &Balance)> {
+        let slot = self.account(account)?.balances[journal as usize]?;
+        Some((slot, &self.balances[journal as usize][slot as usize]))
+    }
+
+    /// Whether the transaction has been applied and is still remembered: the hash of its content.
+    pub fn applied(&self, id: &TransactionId) -> Option<Hash> {
+        self.ids.get(id).copied()
+    }
+
+    /// The sibling hashes of a slot.
+    pub(crate) fn path(&self, tree: TreeName, slot: u32) -> Option<Vec<Hash>> {
+        match tree {
+            TreeName::Objects => self.object_tree.path(slot),
+            TreeName::EnergyBalances => self.balance_trees[0].path(slot),
+            TreeName::GridBalances => self.balance_trees[1].path(slot),
+        }
+    }
+
+    /// Makes the changes of a decided block. They must come from this very state.
+    pub fn apply(&mut self, applied: Applied) {
+        assert_eq!(applied.head.height, self.head.height + 1, "blocks are applied in order");
+        for (slot, object) in applied.objects {
+            let at = slot as usize;
+            if let Some(timeout) = self.objects.get(at).and_then(Object::timeout) {
+                self.timeouts.remove(&(timeout, slot));
+            }
+            if let Some(timeout) = object.timeout() {
+                self.timeouts.insert((timeout, slot));
+            }
+            if at == self.objects.len() {
+                self.slots.insert(object.id(), slot);
+                self.objects.push(object);
+            } else {
+                self.objects[at] = object;
+            }
+        }
+        for (own, changed) in self.balances.iter_mut().zip(applied.balances) {
+            for (slot, balance) in changed {
+                if slot as usize == own.len() { own.push(balance) } else { own[slot as usize] = balance }
+            }
+        }
+        self.ids.extend(applied.ids.ids.iter().copied());
+        self.recent.push_back(applied.ids);
+        while self.ids_from < applied.ids_from {
+            let forgotten = self.recent.pop_front().expect("only blocks that were applied are forgotten");
+            for (id, content) in forgotten.ids {
+                if self.ids.get(&id) == Some(&content) {
+                    self.ids.remove(&id);
+                }
+            }
+            self.ids_from += 1;
+        }
+        self.object_tree.apply(applied.plans.objects);
+        for (tree, plan) in self.balance_trees.iter_mut().zip(applied.plans.balances) {
+            tree.apply(plan);
+        }
+        self.id_tree.apply(applied.plans.ids);
+        self.totals = applied.totals;
+        self.head = applied.head;
+        self.roots = applied.roots;
+    }
+
+    /// Checks every invariant over the whole state, at a cost that grows with it; simulations call it after every block.
+    /// Panics with the invariant's name.
+    pub fn audit(&self) {
+        for journal in Journal::ALL {
+            let mut bought = 0u128;
+            let mut sold = 0u128;
+            for asset in Asset::ALL {
+                let mut sum = 0i128;
+                for balance in &self.balances[journal as usize] {
+                    let holding = balance.of(asset);
+                    sum += i128::from(holding.posted);
+                    assert!(holding.held >= 0 && holding.available() >= 0, "I2: {balance:?}");
+                }
+                let flow = self.totals.flows[journal as usize][asset as usize];
+                assert_eq!(sum, flow.sum(), "I1: {journal:?} {asset:?}");
+            }
+            for balance in &self.balances[journal as usize] {
+                bought += u128::from(balance.bought.as_wh());
+                sold += u128::from(balance.sold.as_wh());
+            }
+            if journal == Journal::Energy {
+                assert_eq!(
+                    (bought, sold),
+                    (u128::from(self.totals.bought.as_wh()), u128::from(self.totals.sold.as_wh())),
+                    "I10"
+                );
+                assert_eq!(bought, sold, "I10");
+            }
+        }
+        let open: Vec<&crate::Pending> = self
+            .objects
+            .iter()
+            .filter_map(|object| if let Object::Pending(pending) = object { Some(pending) } else { None })
+            .collect();
+        let ended: u64 = self.totals.pendings_ended.iter().sum();
+        assert_eq!(self.totals.pendings_opened, ended + open.len() as u64, "I4: every hold ends once");
+        for asset in Asset::ALL {
+            let held: i128 = open
+                .iter()
+                .filter(|pending| pending.asset == asset)
+                .map(|pending| i128::from(pending.amount))
+                .sum();
+            let in_balances: i128 = self.balances[0].iter().map(|b| i128::from(b.of(asset).held)).sum();
+            assert_eq!(held, in_balances, "I4: what is held is what the open holds hold");
+        }
+        let remembered: usize = self.recent.iter().map(|block| block.ids.len()).sum();
+        assert_eq!(remembered, self.ids.len(), "I3: each id applied once");
+        let expected: Vec<Hash> =
+            (0u32..).zip(&self.objects).map(|(slot, o)| TreeName::Objects.leaf(slot, &o.encode())).collect();
+        assert_eq!(
+            crate::tree::root_of(&expected),
+            self.roots.objects.hash,
+            "I9: the root is of these objects"
+        );
+    }
+}
+
+/// A list with changes on top: reads fall through, writes stay above, and those of one transaction can be taken back.
+struct Overlay<'s, T> {
+    base: &'s [T],
+    changed: BTreeMap<u32, T>,
+    len: u32,
+    /// What the slots held above before the running transaction, oldest first.
+    undo: Vec<(u32, Option<T>)>,
+    len_before: u32,
+}
+
+impl<'s, T: Clone> Overlay<'s, T> {
+    fn new(base: &'s [T]) -> Self {
+        let len = u32::try_from(base.len()).expect("slots are u32");
+        Self { base, changed: BTreeMap::new(), len, undo: Vec::new(), len_before: len }
+    }
+
+    fn get(&self, slot: u32) -> &T {
+        self.changed.get(&slot).unwrap_or_else(|| &self.base[slot as usize])
+    }
+
+    fn set(&mut self, slot: u32, value: T) {
+        let before = self.changed.insert(slot, value);
+        self.undo.push((slot, before));
+    }
+
+    fn push(&mut self, value: T) -> Result<u32, TransactionError> {
+        let slot = self.len;
+        self.len = slot.checked_add(1).ok_or(TransactionError::Full)?;
+        self.set(slot, value);
+        Ok(slot)
+    }
+
+    fn keep(&mut self) {
+        self.undo.clear();
+        self.len_before = self.len;
+    }
+
+    fn take_back(&mut self) {
+        for (slot, before) in self.undo.drain(..).rev() {
+            match before {
+                Some(value) => self.changed.insert(slot, value),
+                None => self.changed.remove(&slot),
+            };
+        }
+        self.len = self.len_before;
+    }
+}
+
+/// A state with the changes of a block in the making.
+pub(crate) struct Draft<'s> {
+    pub(crate) state: &'s State,
+    /// The block's time.
+    pub(crate) now: Timestamp,
+    objects: Overlay<'s, Object>,
+    balances: [Overlay<'s, Balance>; 2],
+    new_slots: HashMap<Hash, u32>,
+    /// Ids added to `new_slots` by the running transaction.
+    new_slots_undo: Vec<Hash>,
+    ids: Vec<(TransactionId, Hash)>,
+    new_ids: HashMap<TransactionId, Hash>,
+    pub(crate) totals: Totals,
+    totals_before: Totals,
+    pub(crate) postings: [Vec<Posting>; 2],
+    postings_before: [usize; 2],
+    /// The position of the running transaction.
+    pub(crate) group: u32,
+    pub(crate) expired: Vec<Hash>,
+}
+
+impl<'s> Draft<'s> {
+    pub(crate) fn new(state: &'s State, now: Timestamp) -> Self {
+        Self {
+            now,
+            objects: Overlay::new(&state.objects),
+            balances: [Overlay::new(&state.balances[0]), Overlay::new(&state.balances[1])],
+            new_slots: HashMap::new(),
+            new_slots_undo: Vec::new(),
+            ids: Vec::new(),
+            new_ids: HashMap::new(),
+            totals: state.totals.clone(),
+            totals_before: state.totals.clone(),
+            postings: [Vec::new(), Vec::new()],
+            postings_before: [0, 0],
+            group: 0,
+            expired: Vec::new(),
+            state,
+        }
+    }
+
+    pub(crate) fn object(&self, id: &Hash) -> Option<(u32, &Object)> {
+        let slot = self.new_slots.get(id).or_else(|| self.state.slots.get(id))?;
+        Some((*slot, self.objects.get(*slot)))
+    }
+
+    pub(crate) fn object_at(&self, slot: u32) -> &Object {
+        self.objects.get(slot)
+    }
+
+    pub(crate) fn set_object(&mut self, slot: u32, object: Object) {
+        self.objects.set(slot, object);
+    }
+
+    pub(crate) fn add_object(&mut self, object: Object) -> Result<u32, TransactionError> {
+        let id = object.id();
+        let slot = self.objects.push(object)?;
+        self.new_slots.insert(id, slot);
+        self.new_slots_undo.push(id);
+        Ok(slot)
+    }
+
+    pub(crate) fn account(&self, id: &AccountId) -> Result<(u32, &Account), TransactionError> {
+        match self.object(&Hash::from(*id)) {
+            Some((slot, Object::Account(account))) => Ok((slot, account)),
+            _ => Err(TransactionError::NoAccount(*id)),
+        }
+    }
+
+    /// The slot and balance of an account in a journal; opened there if this is its first use.
+    pub(crate) fn balance(
+        &mut self,
+        journal: Journal,
+        id: &AccountId,
+    ) -> Result<(u32, Balance), TransactionError> {
+        let (slot, account) = self.account(id)?;
+        let overlay = &self.balances[journal as usize];
+        if let Some(at) = account.balances[journal as usize] {
+            return Ok((at, *overlay.get(at)));
+        }
+        let mut account = account.clone();
+        let at = self.balances[journal as usize].push(Balance::empty(*id))?;
+        account.balances[journal as usize] = Some(at);
+        self.objects.set(slot, Object::Account(account));
+        Ok((at, Balance::empty(*id)))
+    }
+
+    pub(crate) fn set_balance(&mut self, journal: Journal, slot: u32, balance: Balance) {
+        self.balances[journal as usize].set(slot, balance);
+    }
+
+    pub(crate) fn post(&mut self, journal: Journal, posting: Posting) {
+        self.postings[journal as usize].push(posting);
+    }
+
+    /// The content applied under `id`, in this block or within the last 24 hours.
+    pub(crate) fn applied(&self, id: &TransactionId) -> Option<Hash> {
+        self.new_ids.get(id).copied().or_else(|| self.state.applied(id))
+    }
+
+    /// The running transaction holds: its changes stay.
+    pub(crate) fn keep(&mut self, applied: Option<(TransactionId, Hash)>) {
+        self.objects.keep();
+        self.balances.iter_mut().for_each(Overlay::keep);
+        self.new_slots_undo.clear();
+        self.totals_before = self.totals.clone();
+        self.postings_before = [self.postings[0].len(), self.postings[1].len()];
+        if let Some((id, content)) = applied {
+            self.ids.push((id, content));
+            self.new_ids.insert(id, content);
+            self.group += 1;
+        }
+    }
+
+    /// The running transaction fails: as if it had never been.
+    pub(crate) fn take_back(&mut self) {
+        self.objects.take_back();
+        self.balances.iter_mut().for_each(Overlay::take_back);
+        for id in self.new_slots_undo.drain(..) {
+            self.new_slots.remove(&id);
+        }
+        self.totals = self.totals_before.clone();
+        for (postings, length) in self.postings.iter_mut().zip(self.postings_before) {
+            postings.truncate(length);
+        }
+    }
+
+    /// Checks the block's invariants, hashes its changes, and hands them over. `block` is not known yet: the header that
+    /// holds these roots comes after.
+    pub(crate) fn finish(self, height: u64) -> Applied {
+        self.check_invariants();
+        let state = self.state;
+        let leaves: Vec<(u32, Hash)> = self
+            .objects
+            .changed
+            .iter()
+            .map(|(slot, o)| (*slot, TreeName::Objects.leaf(*slot, &o.encode())))
+            .collect();
+        let objects = state.object_tree.plan(leaves, self.objects.len);
+        let balances = Journal::ALL.map(|journal| {
+            let overlay = &self.balances[journal as usize];
+            let name = TreeName::balances(journal);
+            let leaves =
+                overlay.changed.iter().map(|(slot, b)| (*slot, name.leaf(*slot, &b.encode()))).collect();
+            state.balance_trees[journal as usize].plan(leaves, overlay.len)
+        });
+        let ids = BlockIds { time: self.now, ids: self.ids };
+        let leaf = state.id_tree.count();
+        let id_plan = state.id_tree.plan(vec![(leaf, ids.leaf())], leaf + 1);
+        let ids_from = forget_until(state, self.now);
+        let journal = |which: Journal| JournalRoots {
+            postings: postings_root(which, &self.postings[which as usize]),
+            balances: balances[which as usize].root(),
+        };
+        let roots = StateRoots {
+            energy: journal(Journal::Energy),
+            grid: journal(Journal::Grid),
+            objects: objects.root(),
+            ids: id_plan.root(),
+            ids_from,
+            totals: self.totals.hash(),
+        };
+        let [energy, grid] = self.balances;
+        Applied {
+            head: Head { height, block: Hash::ZERO, time: self.now },
+            objects: self.objects.changed,
+            balances: [energy.changed, grid.changed],
+            ids,
+            ids_from,
+            totals: self.totals,
+            plans: Plans { objects, balances, ids: id_plan },
+            roots,
+            postings: self.postings,
+            expired: self.expired,
+        }
+    }
+
+    /// What must hold after every block, checked over what the block touched; in release builds too, because money
+    /// depends on it.
+    fn check_invariants(&self) {
+        let (mut bought, mut sold) = (0u128, 0u128);
+        for journal in Journal::ALL {
+            let at = journal as usize;
+            let mut sums = [0i128; 2];
+            for (slot, balance) in &self.balances[at].changed {
+                let before = self.balances[at].base.get(*slot as usize);
+                for asset in Asset::ALL {
+                    let holding = balance.of(asset);
+                    assert!(
+                        holding.held >= 0 && holding.available() >= 0,
+                        "I2 no negative available balance: {balance:?}"
+                    );
+                    sums[asset as usize] +=
+                        i128::from(holding.posted) - before.map_or(0, |b| i128::from(b.of(asset).posted));
+                }
+                bought +=
+                    u128::from(balance.bought.as_wh()) - before.map_or(0, |b| u128::from(b.bought.as_wh()));
+                sold += u128::from(balance.sold.as_wh()) - before.map_or(0, |b| u128::from(b.sold.as_wh()));
+            }
+            for asset in Asset::ALL {
+                let (now, before) =
+                    (self.totals.flows[at][asset as usize], self.state.totals.flows[at][asset as usize]);
+                assert_eq!(
+                    sums[asset as usize],
+                    now.sum() - before.sum(),
+                    "I1 sum of balances = issued - burned, {journal:?} {asset:?}"
+                );
+            }
+        }
+        for asset in Asset::ALL {
+            let crossed = |pick: fn(&Flow) -> i64| -> i128 {
+                self.totals.flows.iter().map(|journal| i128::from(pick(&journal[asset as usize]))).sum()
+            };
+            assert_eq!(
+                crossed(|f| f.crossed_in),
+                crossed(|f| f.crossed_out),
+                "I1 what leaves one journal enters the other"
+            );
+        }
+        let delta = |now: Energy, before: Energy| u128::from(now.as_wh()) - u128::from(before.as_wh());
+        assert_eq!(bought, delta(self.totals.bought, self.state.totals.bought), "I10 Wh bought");
+        assert_eq!(sold, delta(self.totals.sold, self.state.totals.sold), "I10 Wh sold");
+        assert_eq!(bought, sold, "I10 Wh sold = Wh bought");
+        let ended = |totals: &Totals| totals.pendings_ended.iter().sum::<u64>();
+        let opened_here = self.totals.pendings_opened - self.state.totals.pendings_opened;
+        let ended_here = ended(&self.totals) - ended(&self.state.totals);
+        let open_now =
+            self.objects.changed.values().filter(|o| matches!(o, Object::Pending(_))).count() as u64;
+        let open_before = self
+            .objects
+            .changed
+            .keys()
+            .filter(|slot| matches!(self.objects.base.get(**slot as usize), Some(Object::Pending(_))))
+            .count() as u64;
+        assert_eq!(open_before + opened_here, open_now + ended_here, "I4 each hold ends exactly once");
+        assert_eq!(self.ids.len(), self.new_ids.len(), "I3 each id applied once");
+    }
+}
+
+/// The first block whose ids are still remembered at `now`.
+fn forget_until(state: &State, now: Timestamp) -> u32 {
+    let old = |block: &&BlockIds| {
+        block.time.checked_add(crate::Transaction::VALID_MAX).is_some_and(|forgotten| forgotten <= now)
+    };
+    let gone = state.recent.iter().take(FORGET_MAX).take_while(old).count();
+    state.ids_from + u32::try_from(gone).expect("at most FORGET_MAX")
+}
+
+/// Root over the postings of one journal in one block.
+pub fn postings_root(journal: Journal, postings: &[Posting]) -> TreeRoot {
+    const POSTING: Domain = Domain::new("ohmesh/1 posting");
+    let leaves: Vec<Hash> =
+        postings.iter().map(|posting| POSTING.hash(&[&[journal as u8], &to_postcard(posting)])).collect();
+    TreeRoot { hash: crate::tree::root_of(&leaves), count: u32::try_from(leaves.len()).unwrap_or(u32::MAX) }
+}
+
+/// Blocks whose ids one block forgets at most: more than pass in the time that one takes, so that the rest catches up.
+const FORGET_MAX: usize = 1_000;

@@ -1,0 +1,328 @@
+//! What can be asked of the ledger: see the table in the crate's front page for who may send what.
+
+use crate::{LedgerError, TransactionError};
+use ohmesh_units::{
+    AccountId, Canonical, Domain, Energy, EvseId, Hash, Position, Power, Price, PublicKey, Signature,
+    SignatureCheck, SigningKey, StationId, Timestamp, TransactionId, ZoneId, verify_batch,
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The two double-entry books.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Journal {
+    /// Buyers and sellers.
+    Energy,
+    /// Sellers and distributors.
+    Grid,
+}
+
+impl Journal {
+    /// Both, in the order of their roots.
+    pub const ALL: [Self; 2] = [Self::Energy, Self::Grid];
+}
+
+/// What a journal counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Asset {
+    /// The zone's currency, in micro-units.
+    Currency,
+    /// The zone's energy coin, in Wh.
+    EnergyCoin,
+}
+
+impl Asset {
+    /// Both, in the order of a balance's amounts.
+    pub const ALL: [Self; 2] = [Self::Currency, Self::EnergyCoin];
+}
+
+/// An amount of an [`Asset`] in its smallest unit (micro-units or Wh): 1 or more in every transaction.
+pub type Amount = i64;
+
+/// One step of a linked group: all of a group's legs are posted, or none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Leg {
+    /// From one account to another in one journal.
+    Move {
+        /// The book.
+        journal: Journal,
+        /// What moves.
+        asset: Asset,
+        /// Who pays.
+        from: AccountId,
+        /// Who is paid.
+        to: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// The same account's money from one journal to the other: it leaves one book and enters the other at once.
+    Cross {
+        /// What crosses.
+        asset: Asset,
+        /// Whose it is, before and after.
+        account: AccountId,
+        /// The book it leaves; it enters the other.
+        from: Journal,
+        /// How much.
+        amount: Amount,
+    },
+}
+
+/// The content of a transaction. Tags are never reused: append only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Body {
+    /// Opens the account of `owner`, who signs.
+    OpenAccount {
+        /// The key of the new account; the sender is the account itself.
+        owner: PublicKey,
+    },
+    /// Brings money into the zone, against a reference outside (a bank transfer).
+    Issue {
+        /// What is issued.
+        asset: Asset,
+        /// Who receives it.
+        to: AccountId,
+        /// How much.
+        amount: Amount,
+        /// The reference outside, 1 to 64 bytes.
+        reference: String,
+    },
+    /// Takes the sender's money out of the zone, against a reference outside.
+    Burn {
+        /// What is burned.
+        asset: Asset,
+        /// How much.
+        amount: Amount,
+        /// The reference outside, 1 to 64 bytes.
+        reference: String,
+    },
+    /// Posts 1 to 16 legs as one group; the sender is the payer of each.
+    Transfer {
+        /// The legs, posted in order.
+        legs: Vec<Leg>,
+    },
+    /// Holds the sender's money in the energy journal for `to` until it is posted, voided, or the time is over.
+    Pend {
+        /// Who may post it.
+        to: AccountId,
+        /// What is held.
+        asset: Asset,
+        /// How much.
+        amount: Amount,
+        /// When it is released by itself, in block time.
+        timeout: Timestamp,
+    },
+    /// Holds the price of a sale at an EVSE: `price` x `energy` in the energy journal, of which the seller owes the
+    /// grid fee to the distributor.
+    PendSale {
+        /// The outlet, whose owner is the seller.
+        evse: EvseId,
+        /// The price agreed; at least the grid tariff.
+        price: Price,
+        /// The most energy that may be sold.
+        energy: Energy,
+        /// When it is released by itself, in block time.
+        timeout: Timestamp,
+    },
+    /// Ends a hold by paying up to what it holds.
+    Post {
+        /// The hold.
+        pending: Hash,
+        /// How much is paid; the rest is released.
+        amount: Amount,
+    },
+    /// Ends a sale by its meter's reading: energy legs and grid legs are posted as one group.
+    PostSale {
+        /// The sale's hold.
+        pending: Hash,
+        /// What the registered meter counted; its key signs this transaction too.
+        energy: Energy,
+    },
+    /// Ends a hold by releasing all of it; sent by who would have been paid.
+    Void {
+        /// The hold.
+        pending: Hash,
+    },
+    /// Registers the sender's station, or changes it.
+    RegisterStation {
+        /// The sender's own number for it.
+        number: u32,
+        /// What people call it, 1 to 64 bytes.
+        name: String,
+        /// Where it stands; the auction's winner proof relies on it.
+        position: Position,
+        /// The X25519 key to which awards are encrypted.
+        award_key: Hash,
+    },
+    /// Registers an outlet of the sender's station, or changes it.
+    RegisterEvse {
+        /// The station.
+        station: StationId,
+        /// Its number there.
+        number: u16,
+        /// Its plugs, one bit each, as `Connectors` of `ohmesh-geo`.
+        connectors: u16,
+        /// Rated power; at least 1 W.
+        power: Power,
+        /// The key with which its meter signs.
+        meter: PublicKey,
+    },
+}
+
+/// A transaction before it is signed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Transaction {
+    /// The zone, so that it cannot be replayed in another.
+    pub zone: ZoneId,
+    /// Who sends it.
+    pub sender: AccountId,
+    /// The sender's number for it, not used twice within [`Transaction::VALID_MAX`].
+    pub number: u128,
+    /// The block time after which it can no longer apply; at most [`Transaction::VALID_MAX`] ahead.
+    pub valid_until: Timestamp,
+    /// What it does.
+    pub body: Body,
+}
+
+impl Transaction {
+    /// The domain of transactions' signatures.
+    pub const DOMAIN: Domain = Domain::new("ohmesh/1 transaction");
+    /// How far ahead a transaction may be valid; after that its id is forgotten.
+    pub const VALID_MAX: Duration = Duration::from_secs(24 * 3600);
+
+    /// The id: sender and number.
+    pub fn id(&self) -> TransactionId {
+        TransactionId { sender: self.sender, number: self.number }
+    }
+
+    /// The hash of the content, signatures excluded: two contents under one id are told apart by it.
+    pub fn content(&self) -> Hash {
+        content(&self.encode())
+    }
+
+    /// The id of the hold that this transaction opens if it is a [`Body::Pend`] or [`Body::PendSale`].
+    pub fn pending_id(&self) -> Hash {
+        const PENDING: Domain = Domain::new("ohmesh/1 pending");
+        let (number, until) = (self.number.to_be_bytes(), self.valid_until.as_millis().to_be_bytes());
+        PENDING.hash(&[&self.sender.0, &number, &until])
+    }
+
+    /// Signs with each of `keys`.
+    pub fn sign(self, keys: &[&SigningKey]) -> SignedTransaction {
+        let message = self.encode();
+        let signatures = keys
+            .iter()
+            .map(|key| KeySignature { key: key.public(), signature: key.sign(Self::DOMAIN, &message) })
+            .collect();
+        SignedTransaction { transaction: self, signatures }
+    }
+}
+
+impl Canonical for Transaction {
+    const NAME: &'static str = "transaction";
+    const MAX_BYTES: usize = 60 << 10;
+}
+
+/// A signature and the key that made it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeySignature {
+    /// The key.
+    pub key: PublicKey,
+    /// Its signature.
+    pub signature: Signature,
+}
+
+/// A transaction with its signatures, not yet checked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SignedTransaction {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// At most [`SignedTransaction::SIGNATURES_MAX`].
+    pub signatures: Vec<KeySignature>,
+}
+
+impl SignedTransaction {
+    /// Signatures at most: a treasury of 15 and the sender.
+    pub const SIGNATURES_MAX: usize = 16;
+}
+
+impl Canonical for SignedTransaction {
+    const NAME: &'static str = "signed transaction";
+    const MAX_BYTES: usize = 64 << 10;
+}
+
+/// A transaction of this zone whose every signature has been checked. What its signers *may* do is for execution to say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verified {
+    signed: SignedTransaction,
+    content: Hash,
+}
+
+impl Verified {
+    /// Checks the signatures of many transactions as one batch; the first bad one names itself.
+    pub fn all(zone: &ZoneId, signed: Vec<SignedTransaction>) -> Result<Vec<Self>, LedgerError> {
+        let mut messages = Vec::with_capacity(signed.len());
+        for one in &signed {
+            let refuse = |reason| LedgerError::Transaction { id: one.transaction.id(), reason };
+            if one.transaction.zone != *zone {
+                return Err(refuse(TransactionError::OtherZone(one.transaction.zone)));
+            }
+            if one.signatures.len() > SignedTransaction::SIGNATURES_MAX {
+                return Err(refuse(TransactionError::TooManySignatures(one.signatures.len())));
+            }
+            messages.push(one.transaction.encode());
+        }
+        let mut owners = Vec::with_capacity(signed.len());
+        let mut checks = Vec::with_capacity(signed.len());
+        for (one, message) in signed.iter().zip(&messages) {
+            for KeySignature { key, signature } in &one.signatures {
+                owners.push((one.transaction.id(), *key));
+                checks.push(SignatureCheck {
+                    key: *key,
+                    domain: Transaction::DOMAIN,
+                    message,
+                    signature: *signature,
+                });
+            }
+        }
+        if let Err(bad) = verify_batch(&checks) {
+            let (id, key) = owners[bad[0]];
+            return Err(LedgerError::Transaction { id, reason: TransactionError::WrongSignature(key) });
+        }
+        Ok(signed
+            .into_iter()
+            .zip(messages)
+            .map(|(signed, message)| Self { signed, content: content(&message) })
+            .collect())
+    }
+
+    /// Checks the signatures of one transaction.
+    pub fn one(zone: &ZoneId, signed: SignedTransaction) -> Result<Self, LedgerError> {
+        Self::all(zone, vec![signed]).map(|mut one| one.remove(0))
+    }
+
+    /// The transaction.
+    pub fn transaction(&self) -> &Transaction {
+        &self.signed.transaction
+    }
+
+    /// The hash of its content.
+    pub fn content(&self) -> Hash {
+        self.content
+    }
+
+    /// The transaction with its signatures.
+    pub fn signed(&self) -> &SignedTransaction {
+        &self.signed
+    }
+
+    /// Whether `key` signed.
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        self.signed.signatures.iter().any(|one| one.key == *key)
+    }
+}
+
+fn content(encoded: &[u8]) -> Hash {
+    const CONTENT: Domain = Domain::new("ohmesh/1 transaction content");
+    CONTENT.hash(&[encoded])
+}

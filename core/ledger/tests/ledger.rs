@@ -1,0 +1,14 @@
+//! The ledger from outside: what a committee, a phone and a cheat can do with it.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "ledger/attacks.rs"]
+mod attacks;
+#[path = "ledger/golden.rs"]
+mod golden;
+#[path = "ledger/journals.rs"]
+mod journals;
+#[path = "ledger/random.rs"]
+mod random;
+#[path = "ledger/town.rs"]
+mod town;

@@ -1,0 +1,296 @@
+//! What a cheat tries, each refused by its own error, with nothing lost.
+
+use crate::{journals::certify, town::*};
+use ohmesh_ledger::*;
+use ohmesh_units::*;
+use std::time::Duration;
+
+fn header(town: &Town) -> Header {
+    Block::decode(town.blocks.last().unwrap()).unwrap().header
+}
+
+#[test]
+fn spending_somebody_elses_money() {
+    let mut town = Town::new();
+    assert_eq!(
+        town.try_one(SELLER, pay(BUYER, SELLER, 1), &[]),
+        Err(TransactionError::NotThePayer(account(BUYER)))
+    );
+    let forged = town.transaction(BUYER, pay(BUYER, SELLER, 1)).sign(&[&key(SELLER)]);
+    assert_eq!(town.block(vec![forged]), [TransactionError::NotSigned(key(BUYER).public())]);
+    let mut edited = town.signed(BUYER, pay(BUYER, SELLER, 1), &[]);
+    edited.transaction.body = pay(BUYER, SELLER, 100);
+    let id = edited.transaction.id();
+    let reason = TransactionError::WrongSignature(key(BUYER).public());
+    assert_eq!(Verified::one(town.state.zone_id(), edited), Err(LedgerError::Transaction { id, reason }));
+}
+
+#[test]
+fn minting() {
+    let mut town = Town::new();
+    for signers in [&[][..], &TREASURERS[..1], &[BUYER]] {
+        let refused = town.try_one(BUYER, issue(BUYER, 1_000_000), signers);
+        assert!(matches!(refused, Err(TransactionError::Treasurers { needed: 2, .. })), "{refused:?}");
+    }
+    // One treasurer signing twice is one treasurer.
+    let twice = town.transaction(BUYER, issue(BUYER, 1)).sign(&[&key(BUYER), &key(50), &key(50)]);
+    assert_eq!(town.block(vec![twice]), [TransactionError::Treasurers { found: 1, needed: 2 }]);
+    for amount in [0, -5, i64::MIN] {
+        assert_eq!(
+            town.try_one(TREASURERS[0], issue(BUYER, amount), &TREASURERS),
+            Err(TransactionError::NotPositive(amount))
+        );
+        assert_eq!(
+            town.try_one(BUYER, pay(BUYER, SELLER, amount), &[]),
+            Err(TransactionError::NotPositive(amount))
+        );
+    }
+    assert_eq!(
+        town.try_one(TREASURERS[0], issue(BUYER, i64::MAX), &TREASURERS),
+        Err(TransactionError::Overflow(account(BUYER)))
+    );
+}
+
+#[test]
+fn overdrawing_and_spending_what_is_held() {
+    let mut town = Town::new();
+    let timeout = town.now.checked_add(Duration::from_secs(60)).unwrap();
+    let hold = |amount| Body::Pend { to: account(SELLER), asset: Asset::Currency, amount, timeout };
+    town.ok(BUYER, hold(99_999_999), &[]);
+    for body in [pay(BUYER, SELLER, 2), hold(2)] {
+        let refused = town.try_one(BUYER, body, &[]);
+        assert!(matches!(refused, Err(TransactionError::Insufficient { available: 1, needed: 2, .. })));
+    }
+}
+
+#[test]
+fn replaying() {
+    let mut town = Town::new();
+    let signed = town.signed(BUYER, pay(BUYER, SELLER, 5), &[]);
+    assert_eq!(town.block(vec![signed.clone(), signed.clone()]), [TransactionError::AlreadyApplied]);
+    let mut other = town.transaction(BUYER, pay(BUYER, SELLER, 6));
+    other.number = signed.transaction.number;
+    let content = signed.transaction.content();
+    assert_eq!(town.block(vec![other.sign(&[&key(BUYER)])]), [TransactionError::OtherContent(content)]);
+    let mut elsewhere = town.transaction(BUYER, pay(BUYER, SELLER, 5));
+    elsewhere.zone = ZoneId([1; 32]);
+    let id = elsewhere.id();
+    let reason = TransactionError::OtherZone(ZoneId([1; 32]));
+    assert_eq!(
+        Verified::one(town.state.zone_id(), elsewhere.sign(&[&key(BUYER)])),
+        Err(LedgerError::Transaction { id, reason })
+    );
+    let mut endless = town.transaction(BUYER, pay(BUYER, SELLER, 5));
+    endless.valid_until = Timestamp::from_millis(u64::MAX);
+    let refused = town.block(vec![endless.sign(&[&key(BUYER)])]);
+    assert!(matches!(refused[..], [TransactionError::ValidTooLong { .. }]));
+}
+
+#[test]
+fn weak_and_foreign_keys() {
+    let mut town = Town::new();
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let weak = PublicKey::from_bytes(identity);
+    let mut signature = [0; 64];
+    signature[0] = 1;
+    // Anybody can sign for the identity key under ZIP-215; registration is where it stops.
+    let mut open = town.transaction(BUYER, Body::OpenAccount { owner: weak });
+    open.sender = AccountId::of(&weak);
+    let mut signed = open.sign(&[]);
+    signed.signatures.push(KeySignature { key: weak, signature: Signature::from_bytes(signature) });
+    assert_eq!(town.block(vec![signed]), [TransactionError::Key(KeyError::SmallOrder(weak))]);
+    let mine = key(99).public();
+    assert_eq!(
+        town.try_one(BUYER, Body::OpenAccount { owner: mine }, &[99]),
+        Err(TransactionError::NotOwnAccount(mine))
+    );
+    assert_eq!(
+        town.try_one(BUYER, Body::OpenAccount { owner: key(BUYER).public() }, &[]),
+        Err(TransactionError::AccountExists(account(BUYER)))
+    );
+}
+
+#[test]
+fn taking_anothers_outlet_or_hold() {
+    let mut town = Town::new();
+    let (number, connectors, power) = (1, 1, Power::from_w(1));
+    let take =
+        Body::RegisterEvse { station: station(), number, connectors, power, meter: key(BUYER).public() };
+    assert_eq!(town.try_one(BUYER, take, &[]), Err(TransactionError::NotTheOwner(station())));
+    let timeout = town.now.checked_add(Duration::from_secs(60)).unwrap();
+    let (energy, price) = (Energy::from_wh(1_000), Price::from_micro_per_kwh(TARIFF));
+    let cheap = Price::from_micro_per_kwh(TARIFF - 1);
+    assert_eq!(
+        town.try_one(BUYER, Body::PendSale { evse: evse(), price: cheap, energy, timeout }, &[]),
+        Err(TransactionError::BelowTariff { price: TARIFF - 1, tariff: TARIFF })
+    );
+    let signed = town.signed(BUYER, Body::PendSale { evse: evse(), price, energy, timeout }, &[]);
+    let pending = signed.transaction.pending_id();
+    assert_eq!(town.block(vec![signed]), []);
+    assert_eq!(
+        town.try_one(BUYER, Body::Void { pending }, &[]),
+        Err(TransactionError::NotThePayee(pending)),
+        "a buyer does not take the money back while the car charges"
+    );
+    let more = Body::PostSale { pending, energy: Energy::from_wh(1_001) };
+    assert_eq!(
+        town.try_one(SELLER, more, &[METER]),
+        Err(TransactionError::MoreThanHeld { pending, asked: 1_001, held: 1_000 })
+    );
+    assert_eq!(
+        town.try_one(SELLER, Body::Post { pending, amount: 1 }, &[]),
+        Err(TransactionError::OtherKind(pending)),
+        "no way around the meter"
+    );
+}
+
+#[test]
+fn a_proposers_bad_block_is_not_executed() {
+    let mut town = Town::new();
+    let good = town.signed(BUYER, pay(BUYER, SELLER, 5), &[]);
+    let candidates = Verified::all(town.state.zone_id(), vec![good]).unwrap();
+    let later = town.now.checked_add(Duration::from_secs(1)).unwrap();
+    let Proposed { block, .. } = town.state.propose(later, 0, &candidates);
+    let (block, verified) = open_block(&town.state, &block.encode()).unwrap();
+
+    let edit = |name: &str, change: &dyn Fn(&mut Header)| {
+        let mut bad = block.clone();
+        change(&mut bad.header);
+        assert!(town.state.execute(&bad, &verified).is_err(), "{name}");
+    };
+    edit("another state", &|h| h.state.objects.hash.0[0] ^= 1);
+    edit("another total", &|h| h.state.totals.0[0] ^= 1);
+    edit("another journal", &|h| h.state.grid.postings.hash.0[0] ^= 1);
+    edit("forgotten ids", &|h| h.state.ids_from += 1);
+    edit("another zone", &|h| h.zone.0[0] ^= 1);
+    edit("a gap", &|h| h.height += 1);
+    edit("another parent", &|h| h.parent.0[0] ^= 1);
+    edit("the past", &|h| h.time = town.now);
+    edit("another epoch", &|h| h.epoch += 1);
+    edit("no such proposer", &|h| h.proposer = 4);
+    edit("other validators", &|h| h.validators.0[0] ^= 1);
+    edit("other transactions", &|h| h.transactions.0[0] ^= 1);
+    edit("another count", &|h| h.transaction_count += 1);
+    assert!(
+        matches!(town.state.execute(&block, &[]), Err(LedgerError::Block { .. })),
+        "unchecked transactions"
+    );
+
+    // A transaction that cannot apply, under a header that binds it.
+    let overdraft = town.signed(BUYER, pay(BUYER, SELLER, i64::MAX), &[]);
+    let id = overdraft.transaction.id();
+    let mut bad = block.clone();
+    bad.transactions = vec![overdraft];
+    bad.header.transactions = transactions_root(&bad.transactions);
+    let (bad, transactions) = open_block(&town.state, &bad.encode()).unwrap();
+    match town.state.execute(&bad, &transactions) {
+        Err(LedgerError::Transaction { id: named, reason: TransactionError::Insufficient { .. } }) => {
+            assert_eq!(named, id);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(town.state.execute(&block, &verified).is_ok(), "and the good one still is");
+}
+
+#[test]
+fn certificates_that_prove_nothing() {
+    let town = Town::new();
+    let (header, zone, set) = (header(&town), town.state.zone_id(), &town.state.zone().validators);
+    let good = certify(&town.state, &header, &[1, 2, 3]);
+    assert_eq!(good.verify_header(&header, zone, set), Ok(()));
+    assert_eq!(Certificate::decode(&good.encode()), Ok(good.clone()));
+
+    let refused = |certificate: &Certificate, header: &Header| {
+        let error = certificate.verify_header(header, zone, set);
+        assert!(matches!(error, Err(LedgerError::Certificate { .. })), "{error:?}");
+    };
+    refused(&certify(&town.state, &header, &[1, 2]), &header);
+    let mut twice = certify(&town.state, &header, &[1, 2]);
+    twice.signatures.push(twice.signatures[1]);
+    refused(&twice, &header);
+    refused(&Certificate { round: 1, ..good.clone() }, &header);
+    refused(&Certificate { epoch: 1, ..good.clone() }, &header);
+    refused(&Certificate { block: BlockId([7; 32]), ..good.clone() }, &header);
+    let mut swapped = good.clone();
+    swapped.signatures[0].1 = swapped.signatures[1].1;
+    refused(&swapped, &header);
+    let mut stranger = good.clone();
+    stranger.signatures[2].0 = 9;
+    refused(&stranger, &header);
+    let other = Header { height: header.height + 1, ..header.clone() };
+    refused(&good, &other);
+    let elsewhere = good.verify_header(&header, &ZoneId([0; 32]), set);
+    assert!(matches!(elsewhere, Err(LedgerError::Certificate { .. })));
+}
+
+#[test]
+fn proofs_of_something_else() {
+    let mut town = Town::new();
+    town.ok(BUYER, pay(BUYER, SELLER, 1), &[]);
+    let header = header(&town);
+    let certified = (header.clone(), certify(&town.state, &header, &[1, 2, 3]));
+    let (zone, set) = (town.state.zone_id(), &town.state.zone().validators);
+    let verify =
+        |id: u8, proofs: &[Proof]| ProvenAccount::verify(zone, set, &account(id), certified.clone(), proofs);
+    let buyer = town.state.prove_account(&account(BUYER)).unwrap();
+    let seller = town.state.prove_account(&account(SELLER)).unwrap();
+    assert!(verify(BUYER, &buyer).is_ok());
+    assert!(
+        matches!(verify(BUYER, &seller), Err(LedgerError::OtherObject { .. })),
+        "somebody else's account"
+    );
+    assert!(matches!(verify(BUYER, &[]), Err(LedgerError::OtherObject { .. })), "nothing");
+    assert!(matches!(verify(BUYER, &buyer[..1]), Err(LedgerError::OtherObject { .. })), "a hidden balance");
+    let mixed = [buyer[0].clone(), seller[1].clone()];
+    assert!(matches!(verify(BUYER, &mixed), Err(LedgerError::Proof { .. })), "somebody else's balance");
+    let mut richer = buyer.clone();
+    let mut balance = Balance::decode(&richer[1].content).unwrap();
+    balance.holdings[0].posted += 1;
+    richer[1].content = balance.encode();
+    assert!(matches!(verify(BUYER, &richer), Err(LedgerError::Proof { .. })), "an edited balance");
+    town.ok(BUYER, pay(BUYER, SELLER, 1), &[]);
+    let newer = town.state.prove_account(&account(BUYER)).unwrap();
+    let verify = |proofs: &[Proof]| {
+        ProvenAccount::verify(zone_of(&town), &set_of(&town), &account(BUYER), certified.clone(), proofs)
+    };
+    assert!(matches!(verify(&newer), Err(LedgerError::Proof { .. })), "a proof for another height's root");
+}
+
+fn zone_of(town: &Town) -> &ZoneId {
+    town.state.zone_id()
+}
+
+fn set_of(town: &Town) -> ValidatorSet {
+    town.state.zone().validators.clone()
+}
+
+#[test]
+fn a_zone_is_whole_or_refused() {
+    let mut file = ZoneFile::new(zone()).unwrap();
+    assert!(matches!(file.sealed(), Err(LedgerError::Zone { .. })), "nobody has signed");
+    for n in 1..=4 {
+        file.sign(&key(n)).unwrap();
+    }
+    assert!(file.sealed().is_ok());
+    assert_eq!(ZoneFile::decode(&file.encode()), Ok(file.clone()));
+    assert!(file.sign(&key(9)).is_err(), "a stranger");
+    let mut edited = file.clone();
+    edited.zone.distributor.tariff = Price::from_micro_per_kwh(1);
+    assert!(matches!(edited.sealed(), Err(LedgerError::Zone { .. })), "edited after signing");
+    type Edit = fn(&mut Zone);
+    let edits: [Edit; 7] = [
+        |z| z.name.clear(),
+        |z| z.polygon.truncate(2),
+        |z| z.treasury.threshold = 4,
+        |z| z.treasury.threshold = 0,
+        |z| z.treasury.keys[1] = z.treasury.keys[0],
+        |z| z.distributor.tariff = Price::from_micro_per_kwh(-1),
+        |z| z.distributor.key = PublicKey::from_bytes([0; 32]),
+    ];
+    for (at, edit) in edits.iter().enumerate() {
+        let mut bad = zone();
+        edit(&mut bad);
+        assert!(matches!(ZoneFile::new(bad), Err(LedgerError::Zone { .. })), "edit {at}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Money and energy in the two journals, as honest people move them.
+
+use crate::town::*;
+use ohmesh_ledger::*;
+use ohmesh_units::*;
+use std::time::Duration;
+
+fn after(town: &Town, seconds: u64) -> Timestamp {
+    town.now.checked_add(Duration::from_secs(seconds)).unwrap()
+}
+
+#[test]
+fn transfers_move_money_and_conserve_it() {
+    let mut town = Town::new();
+    town.ok(BUYER, pay(BUYER, SELLER, 30_000_000), &[]);
+    assert_eq!(town.holding(Journal::Energy, BUYER).posted, 70_000_000);
+    assert_eq!(town.holding(Journal::Energy, SELLER).posted, 130_000_000);
+    let burn = Body::Burn { asset: Asset::Currency, amount: 70_000_000, reference: "payout".into() };
+    town.ok(BUYER, burn, &TREASURERS[1..]);
+    assert_eq!(town.holding(Journal::Energy, BUYER).posted, 0);
+}
+
+#[test]
+fn a_group_posts_all_legs_or_none() {
+    let mut town = Town::new();
+    let asset = Asset::Currency;
+    let (from, to) = (account(BUYER), account(SELLER));
+    let good = Leg::Move { journal: Journal::Energy, asset, from, to, amount: 10 };
+    let cross = Leg::Cross { asset, account: from, from: Journal::Energy, amount: 40 };
+    let grid = Leg::Move { journal: Journal::Grid, asset, from, to: account(DISTRIBUTOR), amount: 40 };
+    let too_much = Leg::Move { journal: Journal::Grid, asset, from, to: account(DISTRIBUTOR), amount: 41 };
+    let roots = town.state.roots().objects;
+    let refused =
+        town.try_one(BUYER, Body::Transfer { legs: vec![good.clone(), cross.clone(), too_much] }, &[]);
+    assert!(matches!(
+        refused,
+        Err(TransactionError::Insufficient { journal: Journal::Grid, available: 40, .. })
+    ));
+    assert_eq!(town.holding(Journal::Energy, BUYER).posted, 100_000_000, "nothing of it was kept");
+    assert_eq!(town.state.roots().objects, roots, "not even the opened grid balances");
+    town.ok(BUYER, Body::Transfer { legs: vec![good, cross, grid] }, &[]);
+    assert_eq!(town.holding(Journal::Grid, DISTRIBUTOR).posted, 40);
+    assert_eq!(town.holding(Journal::Grid, BUYER).posted, 0);
+}
+
+#[test]
+fn a_sale_posts_energy_legs_and_grid_legs_as_one_group() {
+    let mut town = Town::new();
+    let price = Price::from_micro_per_kwh(390_000);
+    let timeout = after(&town, 7200);
+    let hold = Body::PendSale { evse: evse(), price, energy: Energy::from_wh(40_000), timeout };
+    let signed = town.signed(BUYER, hold, &[]);
+    let pending = signed.transaction.pending_id();
+    assert_eq!(town.block(vec![signed]), []);
+    assert_eq!(town.holding(Journal::Energy, BUYER), Holding { posted: 100_000_000, held: 15_600_000 });
+
+    let energy = Energy::from_wh(12_345);
+    let post = Body::PostSale { pending, energy };
+    assert_eq!(
+        town.try_one(SELLER, post.clone(), &[]),
+        Err(TransactionError::NotSigned(key(METER).public())),
+        "the seller's word alone is not enough"
+    );
+    town.ok(SELLER, post, &[METER]);
+    // 12.345 kWh x 0.39 = 4.814550; x 0.08 = 0.987600.
+    assert_eq!(town.holding(Journal::Energy, BUYER), Holding { posted: 95_185_450, held: 0 });
+    assert_eq!(town.holding(Journal::Energy, SELLER).posted, 100_000_000 + 4_814_550 - 987_600);
+    assert_eq!(town.holding(Journal::Grid, DISTRIBUTOR).posted, 987_600);
+    assert_eq!(town.holding(Journal::Grid, SELLER).posted, 0);
+    let (_, buyer) = town.state.balance(Journal::Energy, &account(BUYER)).unwrap();
+    let (_, seller) = town.state.balance(Journal::Energy, &account(SELLER)).unwrap();
+    assert_eq!((buyer.bought, seller.sold), (energy, energy));
+    assert!(matches!(
+        town.state.object(&pending),
+        Some((_, Object::Finished(Finished { end: End::Posted, .. })))
+    ));
+}
+
+#[test]
+fn a_hold_ends_once_by_post_void_or_timeout() {
+    let mut town = Town::new();
+    let pend = |town: &mut Town| {
+        let timeout = after(town, 100);
+        let body = Body::Pend { to: account(SELLER), asset: Asset::Currency, amount: 1_000, timeout };
+        let signed = town.signed(BUYER, body, &[]);
+        let id = signed.transaction.pending_id();
+        assert_eq!(town.block(vec![signed]), []);
+        id
+    };
+    let posted = pend(&mut town);
+    town.ok(SELLER, Body::Post { pending: posted, amount: 400 }, &[]);
+    let voided = pend(&mut town);
+    town.ok(SELLER, Body::Void { pending: voided }, &[]);
+    let expired = pend(&mut town);
+    let last = town.signed(SELLER, Body::Post { pending: expired, amount: 1 }, &[]);
+    assert_eq!(town.block_at(Duration::from_secs(100), vec![last]), [TransactionError::NoPending(expired)]);
+    for id in [posted, voided, expired] {
+        for body in [Body::Post { pending: id, amount: 1 }, Body::Void { pending: id }] {
+            assert_eq!(town.try_one(SELLER, body, &[]), Err(TransactionError::NoPending(id)));
+        }
+    }
+    assert_eq!(town.holding(Journal::Energy, BUYER), Holding { posted: 99_999_600, held: 0 });
+    assert_eq!(town.state.totals().pendings_ended, [1, 1, 1]);
+}
+
+#[test]
+fn a_phone_proves_its_account_against_a_certified_header() {
+    let mut town = Town::new();
+    town.ok(BUYER, pay(BUYER, SELLER, 1), &[]);
+    let block = Block::decode(town.blocks.last().unwrap()).unwrap();
+    let certificate = certify(&town.state, &block.header, &[1, 2, 4]);
+    let proofs = town.state.prove_account(&account(BUYER)).unwrap();
+    let set = &town.state.zone().validators;
+    let proven = ProvenAccount::verify(
+        town.state.zone_id(),
+        set,
+        &account(BUYER),
+        (block.header.clone(), certificate),
+        &proofs,
+    )
+    .unwrap();
+    assert_eq!(proven.balances[0].unwrap().of(Asset::Currency).posted, 99_999_999);
+    assert_eq!(proven.balances[1], None);
+    for proof in &proofs {
+        assert_eq!(Proof::decode(&proof.encode()).unwrap(), *proof);
+    }
+}
+
+#[test]
+fn ids_are_forgotten_when_nothing_under_them_can_apply_any_more() {
+    let mut town = Town::new();
+    let signed = town.signed(BUYER, pay(BUYER, SELLER, 5), &[]);
+    assert_eq!(town.block(vec![signed.clone()]), []);
+    assert_eq!(town.block(vec![signed.clone()]), [TransactionError::AlreadyApplied]);
+    assert_eq!(town.state.applied(&signed.transaction.id()), Some(signed.transaction.content()));
+    let day = Duration::from_secs(24 * 3600);
+    let refused = town.block_at(day, vec![signed.clone()]);
+    assert!(matches!(refused[..], [TransactionError::AlreadyApplied]), "{refused:?}");
+    assert_eq!(town.state.applied(&signed.transaction.id()), None, "forgotten after that block");
+    assert!(
+        matches!(town.block(vec![signed])[..], [TransactionError::Expired { .. }]),
+        "and yet not applied again"
+    );
+}
+
+/// A certificate by the validators with these keys.
+pub fn certify(state: &State, header: &Header, signers: &[u8]) -> Certificate {
+    let zone = state.zone_id();
+    let mut signatures: Vec<(u16, Signature)> = signers
+        .iter()
+        .map(|n| {
+            let validator = state.zone().validators.index_of(&key(*n).public()).unwrap();
+            let (height, block) = (header.height, Some(header.id()));
+            let vote = Vote { kind: VoteKind::Precommit, height, round: 0, block, validator };
+            (validator, vote.sign(zone, header.epoch, &key(*n)))
+        })
+        .collect();
+    signatures.sort_unstable();
+    Certificate { height: header.height, round: 0, epoch: header.epoch, block: header.id(), signatures }
+}
