@@ -1,1 +1,35 @@
-//! What an operator of charging stations runs
+//! What an operator of charging stations runs: an agent of the zone's committee, and the commands around it.
+//!
+//! What it is: a library with a thin binary. The agent executes blocks, votes, keeps its logs, and answers phones and other
+//! agents over QUIC. `station-agent demo` shows all of it on one machine.
+//!
+//! What it never does: decide in a task. [`agent::Agent`] is a machine that takes events and gives effects; [`daemon`] moves
+//! bytes and waits. Nothing that was acknowledged depends on memory: a vote leaves after its record is on disk, a block is
+//! told after it is on disk.
+//!
+//! How data moves:
+//!
+//! ```text
+//!  phones --QUIC: Query--> daemon --> Agent::answer --> Answer with proofs
+//!  agents --QUIC: Wire---> daemon --> Agent::handle --> committee --> actions --> Disk, effects
+//!                                         |                                         |
+//!                                      ledger::State  <---- decided blocks ---------+
+//!  agent.toml + OHMESH_* + flags --> config      zone.toml --> ZoneFile      agent.key --> SigningKey
+//! ```
+//!
+//! On disk, in `data_dir`: `blocks.log` (decided blocks with certificates, for ever), `wal.log` (what was said at the height
+//! that is being decided), `lock` (one process at a time). A restart executes `blocks.log` from the first block; an agent that
+//! lost its folder must not vote with its old key: it cannot know what it has signed.
+
+#![deny(missing_docs)]
+
+pub mod agent;
+pub mod command;
+pub mod config;
+pub mod daemon;
+//pub mod demo;
+pub mod disk;
+pub mod key_file;
+pub mod record_log;
+pub mod wire;
+pub mod zone_file;

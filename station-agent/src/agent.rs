@@ -1,0 +1,383 @@
+//! One agent as a machine: events in, effects out. It executes blocks, keeps its logs, and answers phones; it knows no
+//! socket, no clock and no task. The daemon and the simulations run the same one.
+//!
+//! ```text
+//!  Event::Wire, Elapsed, Fetched --> Agent::handle --> Effect::Publish, Send, SetTimer, Fetch, Decided
+//!  Query -----------------------> Agent::answer --> Answer (+ effects: a submitted transaction is passed on)
+//!        committee: Append, Sync, Judge, Commit --> Disk (write-ahead log, block log)
+//! ```
+//!
+//! Order that must hold: a record is durable before the vote it speaks of leaves; a block is durable before it is voted
+//! for; a decided block is durable before it is applied, and applied before anybody is told.
+
+mod block_log;
+mod mempool;
+mod perform;
+mod query;
+
+pub use block_log::BlockLog;
+pub use mempool::Mempool;
+
+use crate::{
+    disk::Disk,
+    record_log::{LogError, RecordLog},
+    wire::Wire,
+};
+use ohmesh_committee::{
+    Action, Committee, CommitteeError, Config, Evidence, Input, Pace, Rejected, Timeouts, Timer, WalRecord,
+    identify_block,
+};
+use ohmesh_ledger::{Applied, Block, Certificate, Header, LedgerError, State, Verified, Zone};
+use ohmesh_units::{BlockId, Canonical, DecodeError, Hash, PublicKey, Reader, SigningKey, Timestamp};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+/// Why an agent cannot go on. Each of these stops it: going on would risk what it has acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A log cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// What a log holds is not what this agent writes.
+    #[error("{file}: {error}")]
+    Stored {
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        error: DecodeError,
+    },
+    /// A stored or decided block does not execute: this replica is not what its zone agreed on.
+    #[error("this replica has diverged from its zone: {0}")]
+    Diverged(LedgerError),
+    /// The committee cannot go on.
+    #[error(transparent)]
+    Committee(CommitteeError),
+}
+
+/// What happened to the agent from outside.
+#[derive(Debug)]
+pub enum Event {
+    /// An agent sent a message.
+    Wire {
+        /// The key its connection was authenticated with.
+        from: PublicKey,
+        /// The message.
+        wire: Wire,
+    },
+    /// This validator can be reached now; it may have blocks that were decided meanwhile.
+    Connected(PublicKey),
+    /// A timer has run out.
+    Elapsed(AgentTimer),
+    /// An agent answered [`Effect::Fetch`].
+    Fetched {
+        /// Who answered.
+        from: PublicKey,
+        /// Decided blocks with their certificates, in order.
+        blocks: Vec<(Vec<u8>, Certificate)>,
+    },
+}
+
+/// What the agent wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send to every other validator.
+    Publish(Wire),
+    /// Send to one validator.
+    Send(PublicKey, Wire),
+    /// Feed [`Event::Elapsed`] after the duration; replaces an equal timer.
+    SetTimer(AgentTimer, Duration),
+    /// Forget a timer.
+    CancelTimer(AgentTimer),
+    /// Forget all timers of the committee.
+    CancelCommitteeTimers,
+    /// Ask this validator for decided blocks from `height` on.
+    Fetch {
+        /// Whom.
+        from: PublicKey,
+        /// The first height wanted.
+        height: u64,
+    },
+    /// A block is final, durable and applied.
+    Decided(Box<Decided>),
+    /// A peer's message was refused.
+    Refused {
+        /// Who sent it.
+        from: PublicKey,
+        /// Why.
+        reason: Rejected,
+    },
+    /// A validator contradicted itself, provably.
+    Equivocation(Evidence),
+}
+
+/// A block that has become final here.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// Its header.
+    pub header: Header,
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// Holds that ended by their timeout.
+    pub expired: Vec<Hash>,
+}
+
+/// What an agent may wait for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum AgentTimer {
+    /// The committee's.
+    Committee(Timer),
+    /// The time to start this height.
+    NextHeight(u64),
+}
+
+/// What an agent is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The key it votes with; an agent whose key is no validator's follows and serves phones.
+    pub key: SigningKey,
+    /// How often there is a block.
+    pub pace: Pace,
+    /// How long to wait for others.
+    pub timeouts: Timeouts,
+}
+
+/// One agent.
+pub struct Agent<D> {
+    pub(crate) state: State,
+    committee: Committee,
+    me: Option<u16>,
+    pace: Pace,
+    disk: D,
+    wal: RecordLog,
+    blocks: BlockLog,
+    pub(crate) mempool: Mempool,
+    head: Option<(Header, Certificate)>,
+    /// Undecided blocks that executed on the head, with what they change.
+    drafts: BTreeMap<BlockId, (Block, Applied)>,
+    /// The height that waits for its time, if none runs.
+    next: Option<u64>,
+    effects: Vec<Effect>,
+}
+
+impl<D: Disk> Agent<D> {
+    /// Opens an agent on its disk: executes every stored block again, replays the write-ahead log, and goes on.
+    /// The effects are to be performed as those of [`Agent::handle`].
+    pub fn open(
+        zone: Zone,
+        settings: Settings,
+        mut disk: D,
+        now: Timestamp,
+    ) -> Result<(Self, Vec<Effect>), AgentError> {
+        let mut state = State::genesis(zone);
+        let seed = Hash::from(*state.zone_id());
+        let (blocks, head) = BlockLog::open(&mut disk, &mut state)?;
+        let (wal, frames) = RecordLog::open(&mut disk, WAL, seed)?;
+        let (records, undecided) = read_wal(frames)?;
+        let height = state.head().height + 1;
+        let config = Config {
+            zone: *state.zone_id(),
+            epoch: 0,
+            validators: state.zone().validators.clone(),
+            key: Some(settings.key),
+            timeouts: settings.timeouts,
+            identify: identify_block,
+        };
+        let undecided_bytes = undecided.iter().map(|bytes| bytes.clone().into()).collect();
+        let mut agent;
+        let mut actions = Vec::new();
+        if records.iter().any(|record| record.height() == height) {
+            let (committee, replayed) =
+                Committee::replay(config, height, records, undecided_bytes).map_err(AgentError::Committee)?;
+            agent = Self::with(state, committee, settings.pace, disk, wal, blocks, head);
+            for bytes in undecided {
+                agent.judge(now, &bytes);
+            }
+            actions = replayed;
+        } else {
+            agent = Self::with(state, Committee::new(config, height), settings.pace, disk, wal, blocks, head);
+            agent.next = Some(height);
+            agent.wait_for_next(now);
+        }
+        agent.perform(now, actions)?;
+        let effects = std::mem::take(&mut agent.effects);
+        Ok((agent, effects))
+    }
+
+    fn with(
+        state: State,
+        committee: Committee,
+        pace: Pace,
+        disk: D,
+        wal: RecordLog,
+        blocks: BlockLog,
+        head: Option<(Header, Certificate)>,
+    ) -> Self {
+        Self {
+            me: committee.validator(),
+            state,
+            committee,
+            pace,
+            disk,
+            wal,
+            blocks,
+            mempool: Mempool::default(),
+            head,
+            drafts: BTreeMap::new(),
+            next: None,
+            effects: Vec::new(),
+        }
+    }
+
+    /// The state after the newest final block.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The newest final header and its certificate.
+    pub fn head(&self) -> Option<&(Header, Certificate)> {
+        self.head.as_ref()
+    }
+
+    /// Transactions that wait for a block.
+    pub fn waiting(&self) -> usize {
+        self.mempool.len()
+    }
+
+    /// Takes in what happened at `now`. An error means that the agent must stop; what it acknowledged is on disk.
+    pub fn handle(&mut self, now: Timestamp, event: Event) -> Result<Vec<Effect>, AgentError> {
+        match event {
+            Event::Wire { from, wire } => self.on_wire(now, from, wire)?,
+            Event::Connected(from) => {
+                let height = self.state.head().height + 1;
+                self.effects.push(Effect::Fetch { from, height });
+            }
+            Event::Elapsed(AgentTimer::Committee(timer)) => self.tell(now, Input::Elapsed(timer))?,
+            Event::Elapsed(AgentTimer::NextHeight(height)) => {
+                if self.next == Some(height) {
+                    self.start_next(now)?;
+                }
+            }
+            Event::Fetched { from, blocks } => self.on_fetched(now, from, blocks)?,
+        }
+        Ok(std::mem::take(&mut self.effects))
+    }
+
+    fn on_wire(&mut self, now: Timestamp, from: PublicKey, wire: Wire) -> Result<(), AgentError> {
+        // Only validators speak to one another here; phones ask.
+        if self.state.zone().validators.index_of(&from).is_none() {
+            return Ok(());
+        }
+        match wire {
+            Wire::Committee(message) => self.tell(now, Input::Message { from, message }),
+            Wire::Transactions(signed) => {
+                if signed.len() <= Wire::TRANSACTIONS_MAX {
+                    for signed in signed {
+                        // One bad transaction of an honest agent's batch must not sink the others.
+                        if let Ok(verified) = Verified::one(self.state.zone_id(), signed) {
+                            self.admit(now, verified);
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Wire::Certified(bytes, certificate) => self.on_fetched(now, from, vec![(bytes, certificate)]),
+        }
+    }
+
+    /// Decided blocks from a peer: each is checked by the committee, committed, and the next one started at once.
+    fn on_fetched(
+        &mut self,
+        now: Timestamp,
+        from: PublicKey,
+        blocks: Vec<(Vec<u8>, Certificate)>,
+    ) -> Result<(), AgentError> {
+        let before = self.state.head().height;
+        for (bytes, certificate) in blocks {
+            if certificate.height != self.state.head().height + 1 {
+                continue;
+            }
+            if self.next.is_some() {
+                self.start_next(now)?;
+            }
+            let height = certificate.height;
+            self.tell(now, Input::Certified { from, bytes: bytes.into(), certificate })?;
+            if self.state.head().height < height {
+                return Ok(()); // Refused, and reported as such.
+            }
+        }
+        let height = self.state.head().height + 1;
+        if height > before + 1 {
+            self.effects.push(Effect::Fetch { from, height });
+        }
+        Ok(())
+    }
+
+    /// Starts the height that waits.
+    fn start_next(&mut self, now: Timestamp) -> Result<(), AgentError> {
+        let Some(height) = self.next.take() else { return Ok(()) };
+        self.effects.push(Effect::CancelTimer(AgentTimer::NextHeight(height)));
+        self.tell(now, Input::Start { height })
+    }
+
+    /// Sets the timer by which the waiting height starts.
+    fn wait_for_next(&mut self, now: Timestamp) {
+        let Some(height) = self.next else { return };
+        let wait = self.pace.wait(now, self.state.head().time, !self.mempool.is_empty());
+        self.effects.push(Effect::SetTimer(AgentTimer::NextHeight(height), wait));
+    }
+
+    /// Takes a checked transaction for a block; whether it is new and could apply now.
+    fn admit(&mut self, now: Timestamp, verified: Verified) -> bool {
+        if self.state.try_transaction(now, &verified).is_err() {
+            return false;
+        }
+        let was_idle = self.mempool.is_empty();
+        let is_new = self.mempool.insert(verified);
+        if was_idle && is_new {
+            self.wait_for_next(now);
+        }
+        is_new
+    }
+
+    fn tell(&mut self, now: Timestamp, input: Input) -> Result<(), AgentError> {
+        let actions = self.committee.handle(input);
+        self.perform(now, actions)
+    }
+}
+
+/// Records of the write-ahead log: what the committee was told, and undecided blocks. Tags are never reused.
+#[derive(serde::Serialize, serde::Deserialize)]
+enum WalEntry {
+    Record(WalRecord),
+    Block(Vec<u8>),
+}
+
+impl Canonical for WalEntry {
+    const NAME: &'static str = "write-ahead entry";
+    const MAX_BYTES: usize = Block::MAX_BYTES + 64;
+}
+
+fn read_wal(
+    frames: Vec<(crate::record_log::Extent, Vec<u8>)>,
+) -> Result<(Vec<WalRecord>, Vec<Vec<u8>>), AgentError> {
+    let (mut records, mut blocks) = (Vec::new(), Vec::new());
+    for (_, payload) in frames {
+        let mut reader = Reader::new(&payload);
+        while let Some(record) = reader.record() {
+            match WalEntry::decode(record).map_err(|error| AgentError::Stored { file: WAL, error })? {
+                WalEntry::Record(record) => records.push(record),
+                WalEntry::Block(bytes) => blocks.push(bytes),
+            }
+        }
+    }
+    Ok((records, blocks))
+}
+
+/// The file of the write-ahead log.
+const WAL: &str = "wal.log";
+/// How far ahead of this agent's clock a block may be.
+const AHEAD_MAX: Duration = Duration::from_secs(2);
+
+type Actions = VecDeque<Action>;

@@ -1,0 +1,149 @@
+//! What the committee asks of its host, done in order.
+
+use super::{AHEAD_MAX, Actions, Agent, AgentError, AgentTimer, Decided, Effect, WalEntry};
+use crate::{disk::Disk, wire::Wire};
+use ohmesh_committee::{Action, Input};
+use ohmesh_ledger::{Block, Certificate, LedgerError, Proposed, open_block};
+use ohmesh_units::{BlockId, Canonical, Timestamp};
+use std::time::Duration;
+
+impl<D: Disk> Agent<D> {
+    /// Performs actions one after the other; what they cause comes after them.
+    pub(super) fn perform(&mut self, now: Timestamp, actions: Vec<Action>) -> Result<(), AgentError> {
+        let mut actions = Actions::from(actions);
+        while let Some(action) = actions.pop_front() {
+            let caused = self.perform_one(now, action)?;
+            actions.extend(caused);
+        }
+        Ok(())
+    }
+
+    fn perform_one(&mut self, now: Timestamp, action: Action) -> Result<Vec<Action>, AgentError> {
+        let effect = match action {
+            Action::Append(record) => {
+                self.wal.push(&WalEntry::Record(record).encode());
+                return Ok(Vec::new());
+            }
+            Action::Sync => {
+                self.wal.sync(&mut self.disk)?;
+                return Ok(Vec::new());
+            }
+            Action::Build { height, round, .. } => return self.build(now, height, round),
+            Action::Judge { block, bytes, .. } => {
+                let valid = self.judge(now, &bytes);
+                if valid {
+                    self.keep_undecided(&bytes)?;
+                }
+                return Ok(self.committee.handle(Input::Judged { block, valid }));
+            }
+            Action::Commit { block, bytes, certificate, .. } => {
+                self.commit(now, block, &bytes, certificate)?;
+                return Ok(Vec::new());
+            }
+            Action::Wake { height } => {
+                if self.next == Some(height) {
+                    self.start_next(now)?;
+                }
+                return Ok(Vec::new());
+            }
+            Action::Offer { validator, height } => {
+                let key = self.state.zone().validators.at(validator).map(|validator| validator.key);
+                let (Some(key), Some((bytes, certificate))) = (key, self.blocks.block(&self.disk, height)?)
+                else {
+                    return Ok(Vec::new());
+                };
+                Effect::Send(key, Wire::Certified(bytes, certificate))
+            }
+            Action::Fault(error) => return Err(AgentError::Committee(error)),
+            Action::Publish(message) => Effect::Publish(Wire::Committee(message)),
+            Action::SetTimer(timer, wait) => Effect::SetTimer(AgentTimer::Committee(timer), wait),
+            Action::CancelTimer(timer) => Effect::CancelTimer(AgentTimer::Committee(timer)),
+            Action::CancelAllTimers => Effect::CancelCommitteeTimers,
+            Action::RequestSync { from, height } => Effect::Fetch { from, height },
+            Action::Equivocation(evidence) => Effect::Equivocation(evidence),
+            Action::Reject { from, reason } => Effect::Refused { from, reason },
+        };
+        self.effects.push(effect);
+        Ok(Vec::new())
+    }
+
+    /// Builds this validator's block, durable before anybody hears of it.
+    fn build(&mut self, now: Timestamp, height: u64, round: u32) -> Result<Vec<Action>, AgentError> {
+        let Some(me) = self.me else { return Ok(Vec::new()) };
+        let after_parent = self.state.head().time.checked_add(Duration::from_millis(1));
+        let time = now.max(after_parent.unwrap_or(now));
+        let Proposed { block, applied, refused } = self.state.propose(time, me, self.mempool.candidates());
+        for (id, reason) in refused {
+            self.mempool.refuse(&id, reason);
+        }
+        let bytes = block.encode();
+        self.keep_undecided(&bytes)?;
+        self.drafts.insert(block.id(), (block, applied));
+        Ok(self.committee.handle(Input::Built { height, round, bytes: bytes.into() }))
+    }
+
+    /// Whether the block may follow the head: its time, its signatures, every transaction, and the state it states.
+    pub(super) fn judge(&mut self, now: Timestamp, bytes: &[u8]) -> bool {
+        let judged = open_block(&self.state, bytes).and_then(|(block, transactions)| {
+            let limit = now.checked_add(AHEAD_MAX).unwrap_or(now);
+            if block.header.time > limit {
+                let (height, time) = (block.header.height, block.header.time);
+                return Err(LedgerError::Block {
+                    height,
+                    reason: format!("its time {time} is ahead of {now}"),
+                });
+            }
+            let applied = self.state.execute(&block, &transactions)?;
+            Ok((block, applied))
+        });
+        match judged {
+            Ok((block, applied)) => {
+                self.drafts.insert(block.id(), (block, applied));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Makes an undecided block durable.
+    fn keep_undecided(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        self.wal.push(&WalEntry::Block(bytes.to_vec()).encode());
+        self.wal.sync(&mut self.disk)?;
+        Ok(())
+    }
+
+    /// Makes a decided block durable, applies it, and lets the next height wait for its time.
+    fn commit(
+        &mut self,
+        now: Timestamp,
+        id: BlockId,
+        bytes: &[u8],
+        certificate: Certificate,
+    ) -> Result<(), AgentError> {
+        let (block, applied) = match self.drafts.remove(&id) {
+            Some(draft) => draft,
+            None => execute(&self.state, bytes).map_err(AgentError::Diverged)?,
+        };
+        self.blocks.append(&mut self.disk, bytes, &certificate)?;
+        self.wal.reset(&mut self.disk)?;
+        let expired = applied.expired.clone();
+        self.state.apply(applied);
+        self.drafts.clear();
+        self.mempool.applied(&block, self.state.head().time);
+        self.head = Some((block.header.clone(), certificate.clone()));
+        self.effects.push(Effect::Decided(Box::new(Decided { header: block.header, certificate, expired })));
+        self.next = Some(self.state.head().height + 1);
+        self.wait_for_next(now);
+        Ok(())
+    }
+}
+
+/// Opens and executes a block on `state`.
+pub(super) fn execute(
+    state: &ohmesh_ledger::State,
+    bytes: &[u8],
+) -> Result<(Block, ohmesh_ledger::Applied), LedgerError> {
+    let (block, transactions) = open_block(state, bytes)?;
+    let applied = state.execute(&block, &transactions)?;
+    Ok((block, applied))
+}

@@ -1,0 +1,80 @@
+//! The command line. Each command is one file; what it prints for people it also prints as JSON.
+
+mod check_config;
+mod key;
+mod ledger;
+mod run;
+mod zone;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+use std::{path::PathBuf, process::ExitCode};
+
+/// An agent of a charging zone: one of those who keep the ledger together.
+#[derive(Parser)]
+#[command(name = "station-agent", version, arg_required_else_help = true)]
+struct Cli {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the whole thing on this machine: agents over QUIC, drivers with replicas, every check.
+    //Demo(crate::demo::DemoArgs),
+    /// Make, join or show a zone file.
+    #[command(subcommand)]
+    Zone(zone::ZoneCommand),
+    /// Make or show a key file.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Run the agent.
+    Run(run::RunArgs),
+    /// Check a configuration and everything it names, without running.
+    CheckConfig(run::RunArgs),
+    /// Ask about the ledger.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+}
+
+/// Runs the command line of this process: 0 when all went well, 1 when something failed or a check did not hold, 2 for
+/// wrong arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        //Command::Demo(args) => crate::demo::run(args, cli.json),
+        Command::Zone(command) => zone::run(command, cli.json),
+        Command::Key(command) => key::run(command, cli.json),
+        Command::Run(args) => run::run(args, cli.json),
+        Command::CheckConfig(args) => check_config::run(args, cli.json),
+        Command::Ledger(command) => ledger::run(command, cli.json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("station-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a result: as JSON, or in its own words.
+fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> eyre::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(value)?);
+    } else {
+        println!("{}", text());
+    }
+    Ok(())
+}
+
+/// A path that a command writes to; refuses to overwrite unless told so.
+fn fresh(path: &PathBuf, force: bool) -> eyre::Result<()> {
+    if path.exists() && !force {
+        eyre::bail!("{} exists already; --force overwrites it", path.display());
+    }
+    Ok(())
+}

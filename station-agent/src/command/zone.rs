@@ -1,0 +1,210 @@
+//! `station-agent zone`: the genesis of a ledger, signed by each of its validators.
+
+use super::{fresh, print};
+use crate::{key_file, zone_file};
+use clap::{Args, Subcommand};
+use eyre::{Context, bail, eyre};
+use ohmesh_ledger::{Distributor, Treasury, Validator, ValidatorSet, Zone, ZoneFile};
+use ohmesh_mesh::{Clock, SystemClock};
+use ohmesh_units::{Currency, Position, Price, PublicKey, ZoneId};
+use serde::Serialize;
+use std::path::PathBuf;
+
+#[derive(Subcommand)]
+pub(super) enum ZoneCommand {
+    /// Make a zone file with this agent as its first validator.
+    New(New),
+    /// Add this agent to a zone file, or sign one that it is in already. Whoever joins changes the zone, so those who
+    /// had signed before sign again; a zone runs when all have signed.
+    Join(Join),
+    /// Show a zone file: its id, its validators, who has not signed.
+    Show {
+        /// The zone file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct New {
+    /// The zone file to make.
+    file: PathBuf,
+    /// What people call the zone.
+    #[arg(long)]
+    name: String,
+    /// The currency of its money, as EUR.
+    #[arg(long, default_value = "EUR")]
+    currency: Currency,
+    /// Its corners in order, as LAT,LON in degrees, three at least.
+    #[arg(long = "corner", required = true, value_parser = position, allow_hyphen_values = true)]
+    corners: Vec<Position>,
+    /// The public keys that may issue and burn money.
+    #[arg(long = "treasurer", required = true)]
+    treasurers: Vec<PublicKey>,
+    /// How many treasurers must sign.
+    #[arg(long, default_value_t = 1)]
+    threshold: u8,
+    /// The public key of the grid's distributor.
+    #[arg(long)]
+    distributor: PublicKey,
+    /// The grid fee, in micro-units a kWh.
+    #[arg(long, default_value_t = 0)]
+    tariff: i64,
+    #[command(flatten)]
+    me: Me,
+    /// Overwrite the file if it exists.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args)]
+pub(super) struct Join {
+    /// The zone file to change.
+    file: PathBuf,
+    #[command(flatten)]
+    me: Me,
+}
+
+#[derive(Args)]
+struct Me {
+    /// The agent's key file.
+    #[arg(long, default_value = "agent.key")]
+    key: PathBuf,
+    /// What people call this agent.
+    #[arg(long = "agent-name")]
+    agent_name: Option<String>,
+    /// Where this agent can be reached, as HOST:PORT.
+    #[arg(long)]
+    address: Option<String>,
+    /// Its weight in votes.
+    #[arg(long, default_value_t = 1)]
+    stake: u64,
+}
+
+impl Me {
+    fn validator(&self, key: PublicKey) -> eyre::Result<Validator> {
+        let address = self.address.clone().ok_or_else(|| eyre!("--address HOST:PORT is missing"))?;
+        let port = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+        if port.is_none_or(|(host, port)| host.is_empty() || port == 0) {
+            bail!("--address {address:?} is not HOST:PORT");
+        }
+        let name = self.agent_name.clone().unwrap_or_else(|| key.to_string()[..8].to_owned());
+        Ok(Validator { name, key, stake: self.stake, address })
+    }
+}
+
+#[derive(Serialize)]
+struct Shown<'z> {
+    id: ZoneId,
+    sealed: bool,
+    unsigned: Vec<&'z str>,
+    zone: &'z Zone,
+}
+
+pub(super) fn run(command: ZoneCommand, json: bool) -> eyre::Result<()> {
+    match command {
+        ZoneCommand::New(new) => {
+            fresh(&new.file, new.force)?;
+            let key = key_file::read(&new.me.key)?;
+            let zone = Zone {
+                name: new.name,
+                currency: new.currency,
+                created: SystemClock.now(),
+                polygon: new.corners,
+                treasury: Treasury { threshold: new.threshold, keys: new.treasurers },
+                distributor: Distributor {
+                    key: new.distributor,
+                    tariff: Price::from_micro_per_kwh(new.tariff),
+                },
+                areas: Vec::new(),
+                validators: ValidatorSet::new(vec![new.me.validator(key.public())?])?,
+            };
+            let mut file = ZoneFile::new(zone)?;
+            file.sign(&key)?;
+            zone_file::write(&new.file, &file)?;
+            show(&file, json)
+        }
+        ZoneCommand::Join(Join { file: path, me }) => {
+            let key = key_file::read(&me.key)?;
+            let mut file = zone_file::read(&path)?;
+            if file.zone.validators.index_of(&key.public()).is_none() {
+                let mut validators = file.zone.validators.all().to_vec();
+                validators.push(me.validator(key.public())?);
+                let zone = Zone { validators: ValidatorSet::new(validators)?, ..file.zone };
+                file = ZoneFile::new(zone)?;
+            }
+            file.sign(&key)?;
+            zone_file::write(&path, &file)?;
+            show(&file, json)
+        }
+        ZoneCommand::Show { file } => show(&zone_file::read(&file)?, json),
+    }
+}
+
+fn show(file: &ZoneFile, json: bool) -> eyre::Result<()> {
+    let zone = &file.zone;
+    let name = |index: &u16| zone.validators.at(*index).map_or("", |validator| validator.name.as_str());
+    let unsigned: Vec<&str> = file.unsigned().iter().map(name).collect();
+    let shown = Shown { id: zone.id(), sealed: unsigned.is_empty(), unsigned, zone };
+    print(json, &shown, || {
+        let mut lines = vec![
+            format!("zone       {}", zone.name),
+            format!("id         {}", shown.id),
+            format!("currency   {}", zone.currency),
+            format!("made       {}", zone.created),
+            format!("treasury   {} of {} keys", zone.treasury.threshold, zone.treasury.keys.len()),
+            format!("grid fee   {} {}", zone.distributor.tariff, zone.currency),
+        ];
+        for validator in zone.validators.all() {
+            lines.push(format!(
+                "validator  {}  stake {}  {}",
+                validator.name, validator.stake, validator.address
+            ));
+        }
+        lines.push(match shown.unsigned.as_slice() {
+            [] => "sealed     by every validator: it can run".to_owned(),
+            missing => format!("unsigned   {}: they run `station-agent zone join`", missing.join(", ")),
+        });
+        lines.join("\n")
+    })
+}
+
+/// `LAT,LON` in degrees, to a position in 1e-7 degrees; decimals are read as digits, not as floats.
+fn position(text: &str) -> eyre::Result<Position> {
+    let (lat, lon) = text.split_once(',').ok_or_else(|| eyre!("{text:?} is not LAT,LON"))?;
+    let e7 = |degrees: &str| -> eyre::Result<i32> {
+        let degrees = degrees.trim();
+        let (sign, digits) = degrees.strip_prefix('-').map_or((1, degrees), |rest| (-1, rest));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty()
+            || whole.len() > 3
+            || fraction.len() > 7
+            || !all_digits(whole)
+            || !all_digits(fraction)
+        {
+            bail!("{degrees:?} is not degrees with at most 7 decimals");
+        }
+        let e7: i64 = format!("{whole}{fraction:0<7}").parse().context("degrees")?;
+        Ok(i32::try_from(sign * e7)?)
+    };
+    Ok(Position::from_e7(e7(lat)?, e7(lon)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_digits() {
+        assert_eq!(
+            position("52.52,13.4050001").unwrap(),
+            Position::from_e7(525_200_000, 134_050_001).unwrap()
+        );
+        assert_eq!(position("-33.9,-0.0000001").unwrap(), Position::from_e7(-339_000_000, -1).unwrap());
+        for bad in
+            ["52.52", "52.52;13", "x,1", "91,0", "0,181", "0,1.00000001", "0,", "-,1", "0,--1", "1e1,0"]
+        {
+            assert!(position(bad).is_err(), "{bad}");
+        }
+    }
+}

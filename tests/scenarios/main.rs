@@ -1,0 +1,5 @@
+//! Whole nodes by seed, on virtual time.
+
+#![allow(clippy::unwrap_used)]
+
+mod whole_node;

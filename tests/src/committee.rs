@@ -1,0 +1,212 @@
+//! A zone of simulated agents.
+
+use ohmesh_committee::{Pace, Timeouts};
+use ohmesh_ledger::{
+    Answer, Asset, Body, Distributor, Header, Query, SignedTransaction, Transaction, Treasury, Validator,
+    ValidatorSet, Zone, ZoneFile,
+};
+use ohmesh_mesh::{
+    Clock, Endpoint, Peer,
+    sim::{Faults, SimClock, SimNet},
+};
+use ohmesh_units::{AccountId, Canonical, Position, Price, SigningKey, Timestamp};
+use station_agent::{
+    agent::Settings,
+    daemon::{Daemon, limits},
+    disk::Memory,
+};
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+/// The key of participant `n`: validators from 1, the treasurer 100, the distributor 101, everybody else as they like.
+pub fn key(n: u8) -> SigningKey {
+    SigningKey::from_seed([n; 32])
+}
+
+/// The account of participant `n`.
+pub fn account(n: u8) -> AccountId {
+    AccountId::of(&key(n).public())
+}
+
+/// Runs a simulation on virtual time.
+pub fn simulate<T>(run: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(run)
+}
+
+/// Agents of one zone on one simulated network.
+pub struct Committee {
+    /// The network.
+    pub net: SimNet,
+    /// The agents' common clock.
+    pub clock: Arc<SimClock>,
+    /// The zone.
+    pub file: ZoneFile,
+    disks: BTreeMap<u8, Memory>,
+    running: BTreeMap<u8, Daemon>,
+    starts: u64,
+    seed: u64,
+}
+
+impl Committee {
+    /// The key of the treasurer.
+    pub const TREASURER: u8 = 100;
+    /// The key of the distributor.
+    pub const DISTRIBUTOR: u8 = 101;
+
+    /// A zone of `size` agents of equal stake, none of them running. Made inside [`simulate`].
+    pub fn new(seed: u64, size: u8, faults: Faults) -> Self {
+        let clock = SimClock::new(Timestamp::from_millis(1_800_000_000_000));
+        let validators = (1..=size)
+            .map(|n| Validator {
+                name: format!("agent {n}"),
+                key: key(n).public(),
+                stake: 10,
+                address: Self::address(n).to_string(),
+            })
+            .collect();
+        let corner = |lat, lon| Position::from_e7(lat, lon).unwrap();
+        let zone = Zone {
+            name: "simulated".into(),
+            currency: "EUR".parse().unwrap(),
+            created: clock.now(),
+            polygon: vec![corner(0, 0), corner(0, 10_000_000), corner(10_000_000, 0)],
+            treasury: Treasury { threshold: 1, keys: vec![key(Self::TREASURER).public()] },
+            distributor: Distributor {
+                key: key(Self::DISTRIBUTOR).public(),
+                tariff: Price::from_micro_per_kwh(80_000),
+            },
+            areas: Vec::new(),
+            validators: ValidatorSet::new(validators).unwrap(),
+        };
+        let mut file = ZoneFile::new(zone).unwrap();
+        (1..=size).for_each(|n| file.sign(&key(n)).unwrap());
+        let disks = (1..=size).map(|n| (n, Memory::default())).collect();
+        Self { net: SimNet::new(seed, faults), clock, file, disks, running: BTreeMap::new(), starts: 0, seed }
+    }
+
+    /// Where agent or client `n` is.
+    pub fn address(n: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, n], 7700))
+    }
+
+    /// The disk of agent `n`.
+    pub fn disk(&self, n: u8) -> &Memory {
+        &self.disks[&n]
+    }
+
+    /// Starts agent `n` on its disk.
+    pub fn start(&mut self, n: u8) {
+        let endpoint = self.endpoint(n);
+        let settings = Settings { key: key(n), pace: Pace::default(), timeouts: Timeouts::default() };
+        let daemon = Daemon::start(&self.file, settings, self.disks[&n].clone(), endpoint).unwrap();
+        self.running.insert(n, daemon);
+    }
+
+    /// Ends agent `n` as a power cut does: at once, and what was not synced is lost.
+    pub fn kill(&mut self, n: u8) {
+        let daemon = self.running.remove(&n).expect("only a running agent can be killed");
+        daemon.endpoint().close("");
+        drop(daemon);
+        self.disks[&n].lose_unsynced();
+    }
+
+    /// The newest block of agent `n`, if it has one.
+    pub fn head(&self, n: u8) -> Option<Header> {
+        self.running[&n].status().borrow().head.as_ref().map(|(header, _)| header.clone())
+    }
+
+    /// The height of agent `n`.
+    pub fn height(&self, n: u8) -> u64 {
+        self.head(n).map_or(0, |header| header.height)
+    }
+
+    /// Lets virtual time pass until agent `n` has a block of `height`; panics after `limit`.
+    pub async fn reach(&self, n: u8, height: u64, limit: Duration) {
+        let mut status = self.running[&n].status();
+        let reached = status.wait_for(|status| status.head.as_ref().is_some_and(|(h, _)| h.height >= height));
+        let waited = tokio::time::timeout(limit, reached).await;
+        assert!(waited.is_ok(), "agent {n} is at {} and not at {height} after {limit:?}", self.height(n));
+    }
+
+    /// A phone with the key of `n` that talks to agent `agent`.
+    pub async fn client(&mut self, n: u8, agent: u8) -> Client {
+        let endpoint = self.endpoint(n);
+        let peer = endpoint.connect(Self::address(agent), key(agent).public()).await.unwrap();
+        Client {
+            n,
+            peer,
+            _endpoint: endpoint,
+            zone: self.file.zone.id(),
+            clock: self.clock.clone(),
+            numbers: 0,
+        }
+    }
+
+    fn endpoint(&mut self, n: u8) -> Endpoint {
+        self.starts += 1;
+        let seed = ohmesh_units::Domain::new("ohmesh/1 simulation").hash(&[
+            &self.seed.to_be_bytes(),
+            &self.starts.to_be_bytes(),
+            &[n],
+        ]);
+        let socket = self.net.bind(Self::address(n));
+        let builder = Endpoint::builder(key(n)).socket(socket).seed(seed.0).clock(self.clock.clone());
+        builder.limits(limits()).start().unwrap()
+    }
+}
+
+/// Somebody who sends transactions and asks questions.
+pub struct Client {
+    n: u8,
+    peer: Peer,
+    _endpoint: Endpoint,
+    zone: ohmesh_units::ZoneId,
+    clock: Arc<SimClock>,
+    numbers: u128,
+}
+
+impl Client {
+    /// Asks the agent.
+    pub async fn ask(&self, query: &Query) -> Answer {
+        Answer::decode(&self.peer.request(&query.encode()).await.unwrap()).unwrap()
+    }
+
+    /// A transaction of this client, signed by it and by `also`.
+    pub fn sign(&mut self, body: Body, also: &[u8]) -> SignedTransaction {
+        self.numbers += 1;
+        let transaction = Transaction {
+            zone: self.zone,
+            sender: account(self.n),
+            number: self.numbers,
+            valid_until: self.clock.now().checked_add(Duration::from_secs(3600)).unwrap(),
+            body,
+        };
+        let keys: Vec<SigningKey> = std::iter::once(self.n).chain(also.iter().copied()).map(key).collect();
+        transaction.sign(&keys.iter().collect::<Vec<_>>())
+    }
+
+    /// Sends a transaction and waits until the agent says that it has been applied; panics after `limit`.
+    pub async fn apply(&mut self, body: Body, also: &[u8], limit: Duration) -> Answer {
+        let signed = self.sign(body, also);
+        let id = signed.transaction.id();
+        let mut answer = self.ask(&Query::Submit(Box::new(signed))).await;
+        let applied = async {
+            while matches!(answer, Answer::Waiting | Answer::Unknown) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                answer = self.ask(&Query::Transaction(id)).await;
+            }
+        };
+        let waited = tokio::time::timeout(limit, applied).await;
+        assert!(waited.is_ok(), "transaction {id} is not applied after {limit:?}");
+        answer
+    }
+
+    /// Money for `to`, issued by this client, who is the treasurer.
+    pub fn issue(to: u8, amount: i64) -> Body {
+        Body::Issue { asset: Asset::Currency, to: account(to), amount, reference: "simulated".into() }
+    }
+}
