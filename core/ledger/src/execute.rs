@@ -26,7 +26,12 @@ pub struct Proposed {
 
 impl State {
     /// Builds the next block out of `candidates`, in order, as many as fit. `time` must be after the head's.
-    pub fn propose(&self, time: Timestamp, proposer: u16, candidates: &[Verified]) -> Proposed {
+    pub fn propose<'c>(
+        &self,
+        time: Timestamp,
+        proposer: u16,
+        candidates: impl IntoIterator<Item = &'c Verified>,
+    ) -> Proposed {
         let mut draft = Draft::new(self, time);
         hold::expire(&mut draft);
         let mut refused = Vec::new();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One station agent that votes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Validator {
     /// What people call it; 1 to 64 bytes.
     pub name: String,

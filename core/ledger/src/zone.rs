@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// The keys that bring money into a zone and take it out again: any `threshold` of `keys` together.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Treasury {
     /// How many must sign; 1 to the number of keys.
     pub threshold: u8,
@@ -23,6 +24,7 @@ impl Treasury {
 
 /// Who is paid for the grid, and how much.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Distributor {
     /// The key of its account.
     pub key: PublicKey,
@@ -32,6 +34,7 @@ pub struct Distributor {
 
 /// An area in which auctions are held, and the grid of integers that scores count on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ZoneArea {
     /// The H3 cell.
     pub area: Area,
@@ -41,6 +44,7 @@ pub struct ZoneArea {
 
 /// What a zone starts from. Nothing here changes without a transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Zone {
     /// What people call it, 1 to 64 bytes.
     pub name: String,
@@ -133,6 +137,7 @@ impl Canonical for Zone {
 /// A zone and the signatures of its validators. It may run when every one has signed: who is bound by a genesis has
 /// seen it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ZoneFile {
     /// The zone.
     pub zone: Zone,

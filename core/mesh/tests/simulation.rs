@@ -73,6 +73,7 @@ fn two_runs_with_one_seed_send_the_same_bytes() {
     let (trace, stats, done) = run(5, Faults::harsh(), false);
     assert_eq!((trace, stats, done), run(5, Faults::harsh(), false));
     assert_eq!(done, 12);
+    println!("trace {trace}: the same in every process");
     // About a tenth was lost, and every other fault happened as well.
     assert!(stats.lost * 20 > stats.sent && stats.lost * 6 < stats.sent, "{stats:?}");
     assert!(stats.duplicated > 0 && stats.corrupted > 0, "{stats:?}");

@@ -152,7 +152,7 @@ fn show(file: &ZoneFile, json: bool) -> eyre::Result<()> {
             format!("currency   {}", zone.currency),
             format!("made       {}", zone.created),
             format!("treasury   {} of {} keys", zone.treasury.threshold, zone.treasury.keys.len()),
-            format!("grid fee   {} {}", zone.distributor.tariff, zone.currency),
+            format!("grid fee   {} ({})", zone.distributor.tariff, zone.currency),
         ];
         for validator in zone.validators.all() {
             lines.push(format!(
