@@ -1,8 +1,14 @@
 //! Why the ledger refuses something. Variants name the cause and carry the ids.
 
 use crate::{Amount, Asset, Journal};
+use ohmesh_auction::{
+    bid::BidError, intent::IntentError, key::generation::GenerationError, outcome::OutcomeError,
+    release::ReleaseError,
+};
+use ohmesh_contract::Refused;
 use ohmesh_units::{
-    AccountId, DecodeError, EvseId, Hash, KeyError, PublicKey, StationId, Timestamp, TransactionId, ZoneId,
+    AccountId, Area, AuctionId, ContractId, DecodeError, Energy, EvseId, Hash, KeyError, PublicKey,
+    StationId, Timestamp, TransactionId, ZoneId,
 };
 
 /// Why a block, a certificate, a proof or a zone is refused.
@@ -222,4 +228,102 @@ pub enum TransactionError {
     /// There is no more room in a tree of the state.
     #[error("the state is full")]
     Full,
+    /// The sender is not the validator that the message names.
+    #[error("the sender is not validator {0}")]
+    NotTheValidator(u16),
+    /// There is no key of that epoch, or it is being made.
+    #[error("epoch {0} has no auction key")]
+    NoEpochKey(u64),
+    /// No key is being made for that epoch.
+    #[error("no auction key is being made for epoch {0}")]
+    NoGeneration(u64),
+    /// A key that is not the one the zone's only validator may make.
+    #[error("only a validator that is alone makes the key of epoch {0} by itself")]
+    NotAlone(u64),
+    /// A message of the key generation is refused.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    /// There is no such running auction.
+    #[error("there is no running auction {0}")]
+    NoAuction(AuctionId),
+    /// The auction is there already.
+    #[error("auction {0} exists already")]
+    AuctionExists(AuctionId),
+    /// The zone holds no auctions in that area.
+    #[error("the zone holds no auctions in area {0}")]
+    NoArea(Area),
+    /// The deadline leaves too little time or too few blocks, or lies too far ahead.
+    #[error(
+        "the deadline is {deadline} and {blocks} blocks; after {now}, within an hour and at least {blocks_needed} blocks are allowed"
+    )]
+    Deadline {
+        /// The deadline asked for.
+        deadline: Timestamp,
+        /// The blocks asked for.
+        blocks: u16,
+        /// Block time.
+        now: Timestamp,
+        /// Blocks in which proposers with more than a third of the stake have their turn.
+        blocks_needed: u16,
+    },
+    /// A buyer's one-time key was used in another auction.
+    #[error("the buyer's key of auction {0} has been used before")]
+    BuyerKeyUsed(AuctionId),
+    /// A renewable share is asked for, which nothing can certify yet.
+    #[error("auction {0} asks for a renewable share, which no certificate backs yet")]
+    NoRenewableCertificates(AuctionId),
+    /// Bidding is over, or not over yet.
+    #[error("auction {0} is not at the step for this")]
+    AuctionStep(AuctionId),
+    /// The station has bid already.
+    #[error("station {0} has bid already")]
+    BidTwice(StationId),
+    /// The outlet is not the station's, or does not meet the intent's filters.
+    #[error("EVSE {0} is not what the intent asks for")]
+    UnfitEvse(EvseId),
+    /// An intent is refused.
+    #[error(transparent)]
+    Intent(#[from] IntentError),
+    /// A bid is refused.
+    #[error(transparent)]
+    Bid(#[from] BidError),
+    /// A release is refused.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// An outcome is refused.
+    #[error(transparent)]
+    Outcome(#[from] OutcomeError),
+    /// The sender is not the buyer of the auction.
+    #[error("the sender is not the buyer of auction {0}")]
+    NotTheBuyer(AuctionId),
+    /// The acceptance is not of the award, or not by the winner.
+    #[error("this does not accept the award of auction {0}")]
+    NotTheAward(AuctionId),
+    /// There is no such open contract.
+    #[error("there is no open contract {0}")]
+    NoContract(ContractId),
+    /// The contract is there already.
+    #[error("contract {0} exists already")]
+    ContractExists(ContractId),
+    /// The contract says something else than the registry, the auction or the zone.
+    #[error("contract {contract}: its {what} is not the ledger's")]
+    ContractTerms {
+        /// The contract.
+        contract: ContractId,
+        /// Which of its terms.
+        what: &'static str,
+    },
+    /// The meter began below where it last ended: the same energy would be sold twice.
+    #[error("EVSE {evse}: the meter began at {begins} and had been at {had}")]
+    MeterRegister {
+        /// The outlet.
+        evse: EvseId,
+        /// The register at the contract's start.
+        begins: Energy,
+        /// The register after the last settled contract.
+        had: Energy,
+    },
+    /// A word of the contract is refused.
+    #[error(transparent)]
+    Contract(#[from] Refused),
 }

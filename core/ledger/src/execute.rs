@@ -3,9 +3,16 @@
 //! One file for each family of transactions; every handler checks before it writes, and what a failing one wrote is
 //! taken back.
 
+mod auction;
+mod contract;
 mod hold;
+mod key;
 mod money;
 mod registry;
+mod timeout;
+
+pub use auction::blocks_needed;
+pub(crate) use key::first_generation;
 
 use crate::{
     Applied, Block, Body, Canonical as _, Header, LedgerError, Object, State, Transaction, TransactionError,
@@ -33,7 +40,7 @@ impl State {
         candidates: impl IntoIterator<Item = &'c Verified>,
     ) -> Proposed {
         let mut draft = Draft::new(self, time);
-        hold::expire(&mut draft);
+        timeout::run(&mut draft);
         let mut refused = Vec::new();
         let mut transactions = Vec::new();
         let mut bytes = Header::MAX_BYTES;
@@ -80,7 +87,7 @@ impl State {
             return Err(bad("the checked transactions are not the block's".into()));
         }
         let mut draft = Draft::new(self, header.time);
-        hold::expire(&mut draft);
+        timeout::run(&mut draft);
         for transaction in transactions {
             run(&mut draft, transaction)
                 .map_err(|reason| LedgerError::Transaction { id: transaction.transaction().id(), reason })?;
@@ -198,6 +205,22 @@ fn dispatch(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), Transactio
         Body::RegisterStation { number, name, position, award_key } => {
             registry::station(draft, sender, *number, name, *position, *award_key)
         }
+        Body::KeyDeal(deal) => key::deal(draft, sender, deal),
+        Body::KeyHandout(handout) => key::handout(draft, sender, handout),
+        Body::KeyBlinding(blinding) => key::blinding(draft, sender, blinding),
+        Body::KeyComplaint(complaint) => key::complaint(draft, sender, complaint),
+        Body::KeySolo(solo) => key::solo(draft, sender, solo),
+        Body::AuctionOpen(intent) => auction::open(draft, sender, intent),
+        Body::AuctionBid { bid, evse } => auction::bid(draft, sender, bid, *evse),
+        Body::AuctionRelease(release) => auction::release(draft, sender, release),
+        Body::AuctionOutcome(outcome) => auction::outcome(draft, sender, outcome),
+        Body::AuctionAccept(accept) => auction::accept(draft, sender, accept),
+        Body::ContractOpen(agreement) => contract::open(draft, sender, agreement),
+        Body::ContractStart(start) => contract::start(draft, start),
+        Body::ContractSettle { record, start, checkpoint } => {
+            contract::settle(draft, sender, record, start.as_deref(), checkpoint.as_deref())
+        }
+        Body::ContractWaive(waiver) => contract::waive(draft, sender, waiver),
         Body::RegisterEvse { station, number, connectors, power, meter } => {
             registry::evse(draft, sender, *station, *number, (*connectors, *power), *meter)
         }

@@ -32,6 +32,20 @@
 //! | `RegisterStation` | the operator | none | never | `Text` |
 //! | `RegisterEvse` | the operator | none | never | `NoStation`, `NotTheOwner`, `Key`, `EmptyEvse` |
 //!
+//! | `KeyDeal`, `KeyHandout`, `KeyBlinding`, `KeyComplaint` | the validator it names | none | a step at 60 s: next attempt without the silent | `NoGeneration`, `NotTheValidator`, `Generation` |
+//! | `KeySolo` | the only validator | none | never | `NotAlone` |
+//! | `AuctionOpen` | the account that answers for the buyer | none | 120 s after the deadline: void | `NoEpochKey`, `NoArea`, `Deadline`, `BuyerKeyUsed`, `Intent` |
+//! | `AuctionBid` | the station's owner | none | - | `NoAuction`, `AuctionStep`, `UnfitEvse`, `BidTwice`, `Bid` |
+//! | `AuctionRelease` | the validator | none | opened, then 300 s: void | `AuctionStep`, `Release` |
+//! | `AuctionOutcome` | the buyer's account | none | awarded, then 120 s: void | `NotTheBuyer`, `AuctionStep`, `Outcome` |
+//! | `AuctionAccept` | the winner | none | accepted, then 600 s: void | `NotTheAward` |
+//! | `ContractOpen` | the buyer's account; inside: seller, then buyer | none; holds the escrow | at its expiry: all of it back | `ContractTerms`, `ContractExists`, `Contract` |
+//! | `ContractStart` | anybody; inside: the buyer | none | - | `NoContract`, `Contract` |
+//! | `ContractSettle` | the seller, or anybody with both signatures; inside: the meter | as `PostSale` | a claim after 24 h: paid | `MeterRegister`, `Contract` |
+//! | `ContractWaive` | the seller | none; releases | - | `NotThePayee`, `Contract` |
+//!
+//! Deposits and forfeits of auctions do not exist yet: an auction that runs out of time ends without money moving.
+//!
 //! Common to all: `OtherZone`, `WrongSignature`, `TooManySignatures`, `NotSigned`, `NoAccount`, `AlreadyApplied`,
 //! `OtherContent`, `Expired`, `ValidTooLong`, `Overflow`, `Full`. A block that holds a transaction which cannot apply is
 //! refused as a whole; whoever proposes leaves such a one out.
@@ -61,8 +75,11 @@ mod zone;
 pub use block::{Block, Header, transactions_root};
 pub use certificate::{Certificate, Proposal, Vote, VoteKind};
 pub use error::{LedgerError, TransactionError};
-pub use execute::{Proposed, open_block};
-pub use object::{Account, Balance, Children, End, Evse, Finished, Holding, Object, Pending, Sale, Station};
+pub use execute::{Proposed, blocks_needed, open_block};
+pub use object::{
+    Account, Auction, Award, Balance, Children, End, Evse, Finished, Holding, KeyGeneration, Object, Pending,
+    Sale, Station, epoch_key_id,
+};
 pub use proof::{Answer, Proof, ProvenAccount, Query, proven_object};
 pub use state::{
     Applied, Flow, Head, JournalRoots, Posting, State, StateRoots, Totals, TreeName, postings_root,

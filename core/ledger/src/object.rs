@@ -1,9 +1,19 @@
 //! What the state holds, one object a slot, and the balances of the two journals.
 
 use crate::{Amount, Asset, TransactionError};
+use ohmesh_auction::{
+    bid::LedgeredBid,
+    intent::VerifiedIntent,
+    key::{
+        Blinding, EpochKey, ValidatorIndex,
+        generation::{Board, Deal, Generation, GenerationError, Handout},
+    },
+    release::{Opening, VerifiedRelease},
+};
+use ohmesh_contract::Contract;
 use ohmesh_units::{
-    AccountId, Canonical, Domain, Energy, EvseId, Hash, Position, Power, Price, PublicKey, StationId,
-    Timestamp,
+    AccountId, Canonical, ContractId, Domain, Energy, EvseId, Hash, Position, Power, Price, PublicKey,
+    StationId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +30,14 @@ pub enum Object {
     Pending(Pending),
     /// What an object shrinks to when it has ended: its id and the hash of its last content.
     Finished(Finished),
+    /// The generation of an epoch's auction key.
+    Generation(Box<KeyGeneration>),
+    /// An epoch's auction key.
+    EpochKey(Box<EpochKey>),
+    /// An auction.
+    Auction(Box<Auction>),
+    /// A contract.
+    Contract(Box<Contract>),
 }
 
 impl Object {
@@ -31,13 +49,31 @@ impl Object {
             Self::Evse(evse) => evse.id().into(),
             Self::Pending(pending) => pending.id,
             Self::Finished(finished) => finished.id,
+            Self::Generation(generation) => epoch_key_id(generation.generation.epoch),
+            Self::EpochKey(key) => epoch_key_id(key.epoch()),
+            Self::Auction(auction) => auction.intent.id().into(),
+            Self::Contract(contract) => contract.id().into(),
         }
     }
 
-    /// When the object ends by itself, if it does.
+    /// When something happens to the object by itself, if it does.
     pub fn timeout(&self) -> Option<Timestamp> {
         match self {
             Self::Pending(pending) => Some(pending.timeout),
+            Self::Generation(generation) => Some(generation.deadline),
+            Self::Auction(auction) => Some(auction.deadline),
+            Self::Contract(contract) => Some(contract.deadline()),
+            _ => None,
+        }
+    }
+
+    /// Whose money the object holds, and how much of which asset.
+    pub fn held(&self) -> Option<(AccountId, Asset, Amount)> {
+        match self {
+            Self::Pending(pending) => Some((pending.from, pending.asset, pending.amount)),
+            Self::Contract(contract) => {
+                Some((contract.terms().buyer, Asset::Currency, contract.locked().as_micro()))
+            }
             _ => None,
         }
     }
@@ -45,7 +81,8 @@ impl Object {
 
 impl Canonical for Object {
     const NAME: &'static str = "object";
-    const MAX_BYTES: usize = 1 << 10;
+    /// The longest is an auction of 256 bids that a committee of 32 shares has released.
+    const MAX_BYTES: usize = 512 << 10;
 }
 
 /// An account: who owns it, where its balances are, and how many things hang on it.
@@ -126,6 +163,8 @@ pub struct Evse {
     pub power: Power,
     /// The key with which its meter signs.
     pub meter: PublicKey,
+    /// The meter's lifetime register after the last settled contract: no later one may begin below it.
+    pub register: Energy,
 }
 
 impl Evse {
@@ -178,6 +217,14 @@ pub enum End {
     Voided,
     /// A hold was released by its timeout.
     Expired,
+    /// An auction led to this contract.
+    Contracted(ContractId),
+    /// An auction was proven to have no eligible bid.
+    NobodyEligible,
+    /// An auction ran out of time.
+    TimedOut,
+    /// A buyer's one-time key has been used.
+    Used,
 }
 
 /// The remains of an object: enough to prove how it ended, not more.
@@ -197,6 +244,80 @@ impl Finished {
         const FINISHED: Domain = Domain::new("ohmesh/1 finished object");
         Self { id: object.id(), end, content: FINISHED.hash(&[&object.encode()]) }
     }
+}
+
+/// The generation of an epoch's auction key: every message that was accepted, so that each replica sees the same board.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyGeneration {
+    /// The attempt.
+    pub generation: Generation,
+    /// Validators that were silent or cheated in an earlier attempt, ascending.
+    pub excluded: Vec<ValidatorIndex>,
+    /// Deals in the order of their arrival.
+    pub deals: Vec<Deal>,
+    /// Handouts in the order of their arrival.
+    pub handouts: Vec<Handout>,
+    /// Blinding shares in the order of their arrival.
+    pub blindings: Vec<Blinding>,
+    /// When the time of the current step is over.
+    pub deadline: Timestamp,
+}
+
+impl KeyGeneration {
+    /// The board as all messages so far make it.
+    pub fn board(&self) -> Result<Board, GenerationError> {
+        let mut board = Board::new(self.generation.clone());
+        self.deals.iter().try_for_each(|deal| board.on_deal(deal.clone()))?;
+        self.handouts.iter().try_for_each(|handout| board.on_handout(handout.clone()))?;
+        self.blindings.iter().try_for_each(|blinding| board.on_blinding(blinding.clone()))?;
+        Ok(board)
+    }
+}
+
+/// The id under which the generation of an epoch's key, and then the key, is found.
+pub fn epoch_key_id(epoch: u64) -> Hash {
+    const EPOCH_KEY: Domain = Domain::new("ohmesh/1 epoch key");
+    EPOCH_KEY.hash(&[&epoch.to_be_bytes()])
+}
+
+/// An auction that is running. Its bids and releases are parts of it, so that nobody can hide one from a phone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Auction {
+    /// What is asked for.
+    pub intent: VerifiedIntent,
+    /// The account that answers for the buyer.
+    pub buyer: AccountId,
+    /// The height of the block that opened it.
+    pub height: u64,
+    /// Bids in ledger order; at most [`ohmesh_auction::BIDS_MAX`].
+    pub bids: Vec<LedgeredBid>,
+    /// Releases in the order of their arrival.
+    pub releases: Vec<(ValidatorIndex, VerifiedRelease)>,
+    /// What the releases open, once a threshold of shares is there.
+    pub opening: Option<Opening>,
+    /// The winner, once the buyer has proven it.
+    pub award: Option<Award>,
+    /// When the time of the current step is over.
+    pub deadline: Timestamp,
+}
+
+/// Who won an auction, and whether it took the award.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Award {
+    /// Position of the bid in ledger order.
+    pub bid: u16,
+    /// The winner.
+    pub station: StationId,
+    /// Its owner.
+    pub seller: AccountId,
+    /// The price to be paid.
+    pub price: Price,
+    /// Hash of the outcome.
+    pub outcome: Hash,
+    /// Whether the price is proven to be the best; otherwise the buyer chose.
+    pub is_proven_best: bool,
+    /// Whether the winner has accepted.
+    pub is_accepted: bool,
 }
 
 /// One account's amounts of one asset in one journal.

@@ -4,7 +4,7 @@ use crate::{
     Account, Balance, Certificate, Header, Journal, LedgerError, Object, SignedTransaction, State,
     StateRoots, TreeName, ValidatorSet, tree::TreeRoot,
 };
-use ohmesh_units::{AccountId, Canonical, Hash, TransactionId, ZoneId};
+use ohmesh_units::{AccountId, AuctionId, Canonical, Hash, TransactionId, ZoneId};
 use serde::{Deserialize, Serialize};
 
 /// One leaf and the way from it to a root.
@@ -90,6 +90,21 @@ pub enum Query {
         /// The first height wanted.
         from: u64,
     },
+    /// The key of an epoch's auctions, or how far its making is; proven as [`Query::Object`].
+    EpochKey(u64),
+    /// A buyer speaks with the seller of an auction that it awarded: hands over its messages and takes those that wait
+    /// for it. No messages: only asks. The connection's TLS exporter is the session's.
+    Sale {
+        /// The auction.
+        auction: AuctionId,
+        /// At most [`Query::SALE_MESSAGES_MAX`], in order.
+        messages: Vec<ohmesh_contract::Message>,
+    },
+}
+
+impl Query {
+    /// Contract messages in one question or answer at most.
+    pub const SALE_MESSAGES_MAX: usize = 16;
 }
 
 impl Canonical for Query {
@@ -114,6 +129,8 @@ pub enum Answer {
     Refused(String),
     /// Decided blocks in order, each with its certificate; none if the agent has no more.
     Blocks(Vec<(Vec<u8>, Certificate)>),
+    /// Contract messages for the buyer that asked, in order; none if none wait.
+    Sale(Vec<ohmesh_contract::Message>),
 }
 
 impl Canonical for Answer {

@@ -6,8 +6,10 @@
 //! Everything that execution reads is under the roots: objects, both journals, the ids of the last 24 hours, and the
 //! totals. The maps from id to slot are a function of the leaves, so a snapshot of the leaves restores them.
 
+use ohmesh_auction::key::EpochKey;
+
 use crate::{
-    Account, Asset, Balance, Journal, Object, TransactionError,
+    Account, Asset, Balance, End, Journal, Object, TransactionError,
     tree::{Tree, TreePlan, TreeRoot},
 };
 use ohmesh_units::{
@@ -80,9 +82,9 @@ impl Flow {
 pub struct Totals {
     /// By journal, then asset.
     pub flows: [[Flow; 2]; 2],
-    /// Holds opened.
+    /// Holds opened, contracts' escrows included.
     pub pendings_opened: u64,
-    /// Holds ended by posting, voiding, timeout: by `End`.
+    /// Holds that were paid, given up, timed out.
     pub pendings_ended: [u64; 3],
     /// All energy sold.
     pub sold: Energy,
@@ -93,6 +95,16 @@ pub struct Totals {
 impl Totals {
     pub(crate) fn flow_mut(&mut self, journal: Journal, asset: Asset) -> &mut Flow {
         &mut self.flows[journal as usize][asset as usize]
+    }
+
+    /// Counts a hold that has ended.
+    pub(crate) fn hold_ended(&mut self, end: End) {
+        let at = match end {
+            End::Voided => 1,
+            End::Expired => 2,
+            _ => 0,
+        };
+        self.pendings_ended[at] += 1;
     }
 
     fn hash(&self) -> Hash {
@@ -142,7 +154,8 @@ impl TreeName {
 /// One side-by-side entry of a journal: `amount` from one account to the other, as part of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Posting {
-    /// The position in the block of the transaction whose group this belongs to; expiries have none.
+    /// The position in the block of the transaction whose group this belongs to; what happens by timeout belongs to
+    /// none and has [`Posting::BY_TIMEOUT`].
     pub group: u32,
     /// What moved.
     pub asset: Asset,
@@ -152,6 +165,11 @@ pub struct Posting {
     pub to: AccountId,
     /// How much.
     pub amount: i64,
+}
+
+impl Posting {
+    /// The group of what no transaction caused.
+    pub const BY_TIMEOUT: u32 = u32::MAX;
 }
 
 /// The applied ids of one block.
@@ -182,6 +200,8 @@ pub struct State {
     pub(crate) recent: VecDeque<BlockIds>,
     pub(crate) ids_from: u32,
     pub(crate) totals: Totals,
+    /// Auction keys by epoch, decoded once: a function of the objects.
+    pub(crate) keys: BTreeMap<u64, EpochKey>,
     object_tree: Tree,
     balance_trees: [Tree; 2],
     id_tree: Tree,
@@ -239,6 +259,7 @@ impl State {
             recent: VecDeque::new(),
             ids_from: 0,
             totals: Totals::default(),
+            keys: BTreeMap::new(),
             object_tree: Tree::default(),
             balance_trees: [Tree::default(), Tree::default()],
             id_tree: Tree::default(),
@@ -247,17 +268,25 @@ impl State {
         for owner in keys {
             let account = Account { owner, balances: [None, None], children: Default::default() };
             if !state.slots.contains_key(&account.id().into()) {
-                let slot = state.object_tree.count();
-                state.slots.insert(account.id().into(), slot);
-                let object = Object::Account(account);
-                let leaf = TreeName::Objects.leaf(slot, &object.encode());
-                state.object_tree.apply(state.object_tree.plan(vec![(slot, leaf)], slot + 1));
-                state.objects.push(object);
+                state.put_first(Object::Account(account));
             }
         }
+        state.put_first(Object::Generation(Box::new(crate::execute::first_generation(&state.zone, id))));
         state.roots.objects = state.object_tree.root();
         state.roots.totals = state.totals.hash();
         state
+    }
+
+    /// Puts an object of the genesis into the next slot.
+    fn put_first(&mut self, object: Object) {
+        let slot = self.object_tree.count();
+        self.slots.insert(object.id(), slot);
+        if let Some(timeout) = object.timeout() {
+            self.timeouts.insert((timeout, slot));
+        }
+        let leaf = TreeName::Objects.leaf(slot, &object.encode());
+        self.object_tree.apply(self.object_tree.plan(vec![(slot, leaf)], slot + 1));
+        self.objects.push(object);
     }
 
     /// The zone.
@@ -305,6 +334,16 @@ impl State {
         Some((slot, &self.balances[journal as usize][slot as usize]))
     }
 
+    /// The auction key of an epoch, once it has been made.
+    pub fn epoch_key(&self, epoch: u64) -> Option<&EpochKey> {
+        self.keys.get(&epoch)
+    }
+
+    /// Every object, by slot.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.objects.iter()
+    }
+
     /// Whether the transaction has been applied and is still remembered: the hash of its content.
     pub fn applied(&self, id: &TransactionId) -> Option<Hash> {
         self.ids.get(id).copied()
@@ -329,6 +368,9 @@ impl State {
             }
             if let Some(timeout) = object.timeout() {
                 self.timeouts.insert((timeout, slot));
+            }
+            if let Object::EpochKey(key) = &object {
+                self.keys.insert(key.epoch(), (**key).clone());
             }
             if at == self.objects.len() {
                 self.slots.insert(object.id(), slot);
@@ -392,19 +434,11 @@ impl State {
                 assert_eq!(bought, sold, "I10");
             }
         }
-        let open: Vec<&crate::Pending> = self
-            .objects
-            .iter()
-            .filter_map(|object| if let Object::Pending(pending) = object { Some(pending) } else { None })
-            .collect();
+        let open: Vec<(AccountId, Asset, i64)> = self.objects.iter().filter_map(Object::held).collect();
         let ended: u64 = self.totals.pendings_ended.iter().sum();
         assert_eq!(self.totals.pendings_opened, ended + open.len() as u64, "I4: every hold ends once");
         for asset in Asset::ALL {
-            let held: i128 = open
-                .iter()
-                .filter(|pending| pending.asset == asset)
-                .map(|pending| i128::from(pending.amount))
-                .sum();
+            let held: i128 = open.iter().filter(|held| held.1 == asset).map(|held| i128::from(held.2)).sum();
             let in_balances: i128 = self.balances[0].iter().map(|b| i128::from(b.of(asset).held)).sum();
             assert_eq!(held, in_balances, "I4: what is held is what the open holds hold");
         }
@@ -563,6 +597,11 @@ impl<'s> Draft<'s> {
         self.postings[journal as usize].push(posting);
     }
 
+    /// Where the postings of the running transaction begin.
+    pub(crate) fn group_start(&self, journal: Journal) -> usize {
+        self.postings_before[journal as usize]
+    }
+
     /// The content applied under `id`, in this block or within the last 24 hours.
     pub(crate) fn applied(&self, id: &TransactionId) -> Option<Hash> {
         self.new_ids.get(id).copied().or_else(|| self.state.applied(id))
@@ -694,13 +733,12 @@ impl<'s> Draft<'s> {
         let ended = |totals: &Totals| totals.pendings_ended.iter().sum::<u64>();
         let opened_here = self.totals.pendings_opened - self.state.totals.pendings_opened;
         let ended_here = ended(&self.totals) - ended(&self.state.totals);
-        let open_now =
-            self.objects.changed.values().filter(|o| matches!(o, Object::Pending(_))).count() as u64;
+        let open_now = self.objects.changed.values().filter(|o| o.held().is_some()).count() as u64;
         let open_before = self
             .objects
             .changed
             .keys()
-            .filter(|slot| matches!(self.objects.base.get(**slot as usize), Some(Object::Pending(_))))
+            .filter(|slot| self.objects.base.get(**slot as usize).is_some_and(|o| o.held().is_some()))
             .count() as u64;
         assert_eq!(open_before + opened_here, open_now + ended_here, "I4 each hold ends exactly once");
         assert_eq!(self.ids.len(), self.new_ids.len(), "I3 each id applied once");

@@ -1,6 +1,18 @@
 //! What can be asked of the ledger: see the table in the crate's front page for who may send what.
 
 use crate::{LedgerError, TransactionError};
+use ohmesh_auction::{
+    award::Accept,
+    bid::Bid,
+    intent::Intent,
+    key::{
+        Blinding, EpochKey,
+        generation::{Complaint, Deal, Handout},
+    },
+    outcome::Outcome,
+    release::Release,
+};
+use ohmesh_contract::{Agreement, Checkpoint, MeterRecord, Release as Waiver, Signed, Start};
 use ohmesh_units::{
     AccountId, Canonical, Domain, Energy, EvseId, Hash, Position, Power, Price, PublicKey, Signature,
     SignatureCheck, SigningKey, StationId, Timestamp, TransactionId, ZoneId, verify_batch,
@@ -167,6 +179,46 @@ pub enum Body {
         /// The key with which its meter signs.
         meter: PublicKey,
     },
+    /// Key generation: a validator's commitments.
+    KeyDeal(Box<Deal>),
+    /// Key generation: a validator's sealed shares for the others.
+    KeyHandout(Box<Handout>),
+    /// Key generation: a validator's blinding shares.
+    KeyBlinding(Box<Blinding>),
+    /// Key generation: a validator shows that a dealer cheated.
+    KeyComplaint(Box<Complaint>),
+    /// The key that the only validator of a zone has made by itself.
+    KeySolo(Box<EpochKey>),
+    /// Opens an auction; the sender answers for the buyer.
+    AuctionOpen(Box<Intent>),
+    /// A sealed bid of the sender's station.
+    AuctionBid {
+        /// The bid.
+        bid: Box<Bid>,
+        /// The outlet that meets the intent's filters.
+        evse: EvseId,
+    },
+    /// A validator's release of the bids, after the deadline.
+    AuctionRelease(Box<Release>),
+    /// The buyer's decision, with its proof.
+    AuctionOutcome(Box<Outcome>),
+    /// The winner takes the award.
+    AuctionAccept(Accept),
+    /// Opens the contract that an auction awarded, and holds its escrow; sent by the buyer.
+    ContractOpen(Box<Agreement>),
+    /// The buyer's order to start, which the seller may bring to the ledger at once.
+    ContractStart(Box<Signed<Start>>),
+    /// The meter's record settles a contract.
+    ContractSettle {
+        /// The record.
+        record: Box<Signed<MeterRecord>>,
+        /// The buyer's start, if it is not on the ledger yet.
+        start: Option<Box<Signed<Start>>>,
+        /// The newest record that the buyer signed too, if there is one.
+        checkpoint: Option<Box<Checkpoint>>,
+    },
+    /// The seller waives a contract before anything was charged.
+    ContractWaive(Box<Signed<Waiver>>),
 }
 
 /// A transaction before it is signed.
@@ -220,7 +272,8 @@ impl Transaction {
 
 impl Canonical for Transaction {
     const NAME: &'static str = "transaction";
-    const MAX_BYTES: usize = 60 << 10;
+    /// The longest is a release of 256 bids by a validator with many shares.
+    const MAX_BYTES: usize = 200 << 10;
 }
 
 /// A signature and the key that made it.
@@ -248,7 +301,7 @@ impl SignedTransaction {
 
 impl Canonical for SignedTransaction {
     const NAME: &'static str = "signed transaction";
-    const MAX_BYTES: usize = 64 << 10;
+    const MAX_BYTES: usize = Transaction::MAX_BYTES + 4096;
 }
 
 /// A transaction of this zone whose every signature has been checked. What its signers *may* do is for execution to say.

@@ -4,6 +4,8 @@
 
 #[path = "ledger/attacks.rs"]
 mod attacks;
+#[path = "ledger/auctions.rs"]
+mod auctions;
 #[path = "ledger/golden.rs"]
 mod golden;
 #[path = "ledger/journals.rs"]

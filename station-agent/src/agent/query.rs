@@ -21,6 +21,10 @@ impl<D: Disk> Agent<D> {
                 (None, Some(reason)) => Answer::Refused(reason.to_string()),
                 (None, None) => Answer::Unknown,
             },
+            Query::EpochKey(epoch) => {
+                self.proofs(self.state.prove_object(&epoch_key_id(epoch)).into_iter().collect())
+            }
+            Query::Sale { .. } => Answer::Refused("this agent sells nothing".into()),
             Query::Blocks { from } => Answer::Blocks(self.blocks_from(from)?),
         };
         Ok((answer, std::mem::take(&mut self.effects)))

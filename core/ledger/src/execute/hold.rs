@@ -108,19 +108,7 @@ pub(super) fn post_sale(
         "a price of at least the tariff, for at most the energy held for"
     );
     money::release(draft, asset, from, amount)?;
-    money::count_energy(draft, from, to, energy)?;
-    if price > 0 {
-        money::post_leg(draft, &Leg::Move { journal: Journal::Energy, asset, from, to, amount: price })?;
-    }
-    let distributor = AccountId::of(&draft.state.zone().distributor.key);
-    if fee > 0 && to != distributor {
-        money::post_leg(draft, &Leg::Cross { asset, account: to, from: Journal::Energy, amount: fee })?;
-        money::post_leg(
-            draft,
-            &Leg::Move { journal: Journal::Grid, asset, from: to, to: distributor, amount: fee },
-        )?;
-    }
-    check_group(draft, to, distributor, price, fee);
+    money::sell(draft, &money::SaleLegs { buyer: from, seller: to, energy, price, fee })?;
     end(draft, slot, pending, End::Posted);
     Ok(())
 }
@@ -133,27 +121,11 @@ pub(super) fn void(draft: &mut Draft<'_>, sender: AccountId, id: Hash) -> Result
     Ok(())
 }
 
-/// Releases the holds whose time is over, before the block's transactions, [`EXPIRIES_MAX`] at most; the others wait for
-/// the next block.
-pub(super) fn expire(draft: &mut Draft<'_>) {
-    let due: Vec<u32> = draft
-        .state
-        .timeouts
-        .iter()
-        .take_while(|(timeout, _)| *timeout <= draft.now)
-        .take(EXPIRIES_MAX)
-        .map(|(_, slot)| *slot)
-        .collect();
-    for slot in due {
-        let Object::Pending(pending) = draft.object_at(slot).clone() else {
-            unreachable!("only holds have timeouts")
-        };
-        draft.expired.push(pending.id);
-        money::release(draft, pending.asset, pending.from, pending.amount)
-            .expect("whoever holds has a balance");
-        end(draft, slot, pending, End::Expired);
-    }
-    draft.keep(None);
+/// Releases a hold whose time is over.
+pub(super) fn expire(draft: &mut Draft<'_>, slot: u32, pending: Pending) {
+    draft.expired.push(pending.id);
+    money::release(draft, pending.asset, pending.from, pending.amount).expect("whoever holds has a balance");
+    end(draft, slot, pending, End::Expired);
 }
 
 fn open(draft: &mut Draft<'_>, pending: Pending) -> Result<(), TransactionError> {
@@ -193,27 +165,8 @@ fn find(draft: &Draft<'_>, sender: AccountId, id: Hash) -> Result<(u32, Pending)
 fn end(draft: &mut Draft<'_>, slot: u32, pending: Pending, end: End) {
     let finished = Finished::of(&Object::Pending(pending), end);
     draft.set_object(slot, Object::Finished(finished));
-    draft.totals.pendings_ended[end as usize] += 1;
-}
-
-/// I7: the group that has just been posted pays the seller the price and the distributor the tariff, in both books.
-fn check_group(draft: &Draft<'_>, seller: AccountId, distributor: AccountId, price: Amount, fee: Amount) {
-    let paid = |journal: Journal, to: AccountId| -> Amount {
-        draft.postings[journal as usize]
-            .iter()
-            .rev()
-            .take_while(|posting| posting.group == draft.group)
-            .filter(|posting| posting.to == to && posting.from != to)
-            .map(|posting| posting.amount)
-            .sum()
-    };
-    assert_eq!(paid(Journal::Energy, seller), price, "I7 the energy legs are the price");
-    if seller != distributor {
-        assert_eq!(paid(Journal::Grid, distributor), fee, "I7 the grid legs are the tariff");
-    }
+    draft.totals.hold_ended(end);
 }
 
 /// How far ahead a hold may end.
 const HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Holds that one block releases by timeout at most: as much work as its transactions.
-const EXPIRIES_MAX: usize = 5_000;

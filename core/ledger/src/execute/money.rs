@@ -120,8 +120,62 @@ pub(super) fn release(
     Ok(())
 }
 
+/// What a sale pays.
+pub(super) struct SaleLegs {
+    /// Who pays the price.
+    pub(super) buyer: AccountId,
+    /// Who is paid, and owes the grid fee.
+    pub(super) seller: AccountId,
+    /// What was sold.
+    pub(super) energy: Energy,
+    /// The price of all of it.
+    pub(super) price: Amount,
+    /// The grid fee of all of it; at most the price.
+    pub(super) fee: Amount,
+}
+
+/// Posts a sale as one group: the buyer pays the seller in the energy journal, the seller pays the distributor in the
+/// grid journal, and the energy is counted on both sides.
+pub(super) fn sell(draft: &mut Draft<'_>, sale: &SaleLegs) -> Result<(), TransactionError> {
+    let SaleLegs { buyer, seller, energy, price, fee } = *sale;
+    let asset = Asset::Currency;
+    count_energy(draft, buyer, seller, energy)?;
+    if price > 0 {
+        post_leg(
+            draft,
+            &Leg::Move { journal: Journal::Energy, asset, from: buyer, to: seller, amount: price },
+        )?;
+    }
+    let distributor = AccountId::of(&draft.state.zone().distributor.key);
+    if fee > 0 && seller != distributor {
+        post_leg(draft, &Leg::Cross { asset, account: seller, from: Journal::Energy, amount: fee })?;
+        post_leg(
+            draft,
+            &Leg::Move { journal: Journal::Grid, asset, from: seller, to: distributor, amount: fee },
+        )?;
+    }
+    check_group(draft, sale, distributor);
+    Ok(())
+}
+
+/// I7: the group that has just been posted pays the seller the price and the distributor the tariff, in both books.
+fn check_group(draft: &Draft<'_>, sale: &SaleLegs, distributor: AccountId) {
+    let paid = |journal: Journal, to: AccountId| -> Amount {
+        draft.postings[journal as usize]
+            .iter()
+            .skip(draft.group_start(journal))
+            .filter(|posting| posting.to == to && posting.from != to)
+            .map(|posting| posting.amount)
+            .sum()
+    };
+    assert_eq!(paid(Journal::Energy, sale.seller), sale.price, "I7 the energy legs are the price");
+    if sale.seller != distributor {
+        assert_eq!(paid(Journal::Grid, distributor), sale.fee, "I7 the grid legs are the tariff");
+    }
+}
+
 /// Counts energy sold and bought, the same on both sides (I10).
-pub(super) fn count_energy(
+fn count_energy(
     draft: &mut Draft<'_>,
     buyer: AccountId,
     seller: AccountId,

@@ -2,7 +2,7 @@
 
 use super::text;
 use crate::{Account, Children, Evse, Object, Station, TransactionError, state::Draft};
-use ohmesh_units::{AccountId, Hash, Position, Power, PublicKey, StationId};
+use ohmesh_units::{AccountId, Energy, Hash, Position, Power, PublicKey, StationId};
 
 /// Opens the account of `owner`.
 pub(super) fn open_account(
@@ -54,9 +54,15 @@ pub(super) fn evse(
         _ => return Err(TransactionError::NoStation(station)),
     }
     meter.is_registrable()?;
-    let evse = Evse { station, owner, number, connectors, power, meter };
+    let mut evse = Evse { station, owner, number, connectors, power, meter, register: Energy::ZERO };
     if connectors == 0 || power.as_w() == 0 {
         return Err(TransactionError::EmptyEvse(evse.id()));
+    }
+    // The register belongs to the meter: it survives a change of the rest and ends with the meter's key.
+    if let Some((_, Object::Evse(before))) = draft.object(&evse.id().into())
+        && before.meter == meter
+    {
+        evse.register = before.register;
     }
     put(draft, Object::Evse(evse))
 }

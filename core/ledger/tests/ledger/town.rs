@@ -53,10 +53,14 @@ pub struct Town {
 impl Town {
     /// A zone in which buyer and seller have accounts and 100 EUR each, and the seller an outlet.
     pub fn new() -> Self {
+        Self::in_zone(zone())
+    }
+
+    pub fn in_zone(zone: Zone) -> Self {
         let mut town = Self {
-            state: State::genesis(zone()),
-            follower: State::genesis(zone()),
-            now: zone().created,
+            now: zone.created,
+            state: State::genesis(zone.clone()),
+            follower: State::genesis(zone),
             numbers: 0,
             blocks: Vec::new(),
         };

@@ -1,0 +1,207 @@
+//! Contracts between a buyer and a station: opened after an award, settled from the registered meter's record.
+
+use super::{add_child, auction, money};
+use crate::{Asset, End, Finished, Object, TransactionError, state::Draft};
+use ohmesh_contract::{
+    Agreement, Bill, Checkpoint, Contract, MeterRecord, Release as Waiver, Settlement, Signed, Start, State,
+    Terms,
+};
+use ohmesh_units::{AccountId, ContractId, Energy};
+
+/// Opens the contract that an auction awarded and holds its escrow.
+pub(super) fn open(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    agreement: &Agreement,
+) -> Result<(), TransactionError> {
+    let agreement = agreement.clone().verify()?;
+    let id = agreement.id();
+    let terms = agreement.terms().clone();
+    if draft.object(&id.into()).is_some() {
+        return Err(TransactionError::ContractExists(id));
+    }
+    let (slot, awarded) = auction::running(draft, terms.auction)?;
+    check_award(&awarded, &terms, sender)?;
+    check_registry(draft, &awarded, &terms)?;
+    let contract = Contract::open(&agreement, draft.now)?;
+    money::hold(draft, Asset::Currency, terms.buyer, terms.escrow.as_micro())?;
+    add_child(draft, &terms.buyer, id.into())?;
+    add_child(draft, &terms.seller, id.into())?;
+    draft.totals.pendings_opened += 1;
+    auction::end(draft, slot, awarded, End::Contracted(id));
+    draft.add_object(Object::Contract(Box::new(contract)))?;
+    Ok(())
+}
+
+/// Takes the buyer's start.
+pub(super) fn start(draft: &mut Draft<'_>, start: &Signed<Start>) -> Result<(), TransactionError> {
+    let (slot, mut contract) = running(draft, start.body.contract)?;
+    let start = start.clone().verify(contract.terms())?;
+    contract.start(&start, draft.now)?;
+    draft.set_object(slot, Object::Contract(Box::new(contract)));
+    Ok(())
+}
+
+/// Settles by the meter's record; at once if the buyer has signed it too, else after the time to dispute it.
+pub(super) fn settle(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    record: &Signed<MeterRecord>,
+    start: Option<&Signed<Start>>,
+    checkpoint: Option<&Checkpoint>,
+) -> Result<(), TransactionError> {
+    let (slot, mut contract) = running(draft, record.body.contract)?;
+    let terms = contract.terms().clone();
+    if contract.started().is_none()
+        && let Some(start) = start
+    {
+        contract.start(&start.clone().verify(&terms)?, draft.now)?;
+    }
+    let record = record.clone().verify(&terms)?;
+    let checkpoint = checkpoint.map(|checkpoint| checkpoint.clone().verify(&terms)).transpose()?;
+    move_register(draft, &terms, record.record())?;
+    match contract.settle(sender, &record, checkpoint.as_ref(), draft.now)? {
+        Settlement::Paid(bill) => pay(draft, slot, contract, bill),
+        Settlement::Claimed { .. } => {
+            draft.set_object(slot, Object::Contract(Box::new(contract)));
+            Ok(())
+        }
+    }
+}
+
+/// The seller waives the contract: the whole escrow goes back.
+pub(super) fn waive(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    waiver: &Signed<Waiver>,
+) -> Result<(), TransactionError> {
+    let id = waiver.body.contract;
+    let (slot, mut contract) = running(draft, id)?;
+    if contract.terms().seller != sender {
+        return Err(TransactionError::NotThePayee(id.into()));
+    }
+    let waiver = waiver.clone().verify(contract.terms())?;
+    contract.release(&waiver, draft.now)?;
+    let (buyer, escrow) = (contract.terms().buyer, contract.terms().escrow.as_micro());
+    money::release(draft, Asset::Currency, buyer, escrow)?;
+    end(draft, slot, contract, End::Voided);
+    Ok(())
+}
+
+/// The time of a state is over: a claim that nobody disputed is paid, anything else goes back to the buyer.
+pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, mut contract: Contract) {
+    if contract.state() == State::Submitted {
+        let bill = contract.conclude(draft.now).expect("its deadline has come");
+        pay(draft, slot, contract, bill).expect("the escrow covers the bill, and both accounts are open");
+        return;
+    }
+    let refund = contract.expire(draft.now).expect("its deadline has come").as_micro();
+    draft.expired.push(contract.id().into());
+    money::release(draft, Asset::Currency, contract.terms().buyer, refund)
+        .expect("whoever holds has a balance");
+    end(draft, slot, contract, End::Expired);
+}
+
+/// Posts a bill: energy legs and grid legs as one group, the rest of the escrow back to the buyer.
+fn pay(draft: &mut Draft<'_>, slot: u32, contract: Contract, bill: Bill) -> Result<(), TransactionError> {
+    let Terms { buyer, seller, escrow, .. } = *contract.terms();
+    money::release(draft, Asset::Currency, buyer, escrow.as_micro())?;
+    let (price, fee) = (bill.price_total.as_micro(), bill.grid_total.as_micro());
+    money::sell(draft, &money::SaleLegs { buyer, seller, energy: bill.energy, price, fee })?;
+    end(draft, slot, contract, End::Posted);
+    Ok(())
+}
+
+fn end(draft: &mut Draft<'_>, slot: u32, contract: Contract, end: End) {
+    let finished = Finished::of(&Object::Contract(Box::new(contract)), end);
+    draft.set_object(slot, Object::Finished(finished));
+    draft.totals.hold_ended(end);
+}
+
+/// The contract with `id` whose time is not over.
+fn running(draft: &Draft<'_>, id: ContractId) -> Result<(u32, Contract), TransactionError> {
+    match draft.object(&id.into()) {
+        Some((slot, Object::Contract(contract))) if contract.deadline() > draft.now => {
+            Ok((slot, (**contract).clone()))
+        }
+        _ => Err(TransactionError::NoContract(id)),
+    }
+}
+
+/// Checks that these terms are what the auction awarded.
+fn check_award(auction: &crate::Auction, terms: &Terms, sender: AccountId) -> Result<(), TransactionError> {
+    let award = auction.award.as_ref().filter(|award| award.is_accepted);
+    let award = award.ok_or(TransactionError::AuctionStep(terms.auction))?;
+    let wrong = |what| Err(TransactionError::ContractTerms { contract: terms.id(), what });
+    if sender != auction.buyer || terms.buyer != auction.buyer {
+        return wrong("buyer");
+    }
+    if terms.buyer_key != auction.intent.terms().buyer {
+        return wrong("buyer's key");
+    }
+    if terms.seller != award.seller {
+        return wrong("seller");
+    }
+    if terms.price != award.price {
+        return wrong("price");
+    }
+    if terms.energy_max > auction.intent.terms().energy.energy() {
+        return wrong("energy");
+    }
+    Ok(())
+}
+
+/// Checks that these terms are what the registry and the zone say.
+fn check_registry(
+    draft: &Draft<'_>,
+    auction: &crate::Auction,
+    terms: &Terms,
+) -> Result<(), TransactionError> {
+    let wrong = |what| Err(TransactionError::ContractTerms { contract: terms.id(), what });
+    let Some((_, Object::Evse(outlet))) = draft.object(&terms.evse.into()) else {
+        return Err(TransactionError::NoEvse(terms.evse));
+    };
+    let awarded = auction.award.as_ref().map(|award| award.station);
+    let intent = auction.intent.terms();
+    if Some(outlet.station) != awarded || outlet.connectors & intent.connectors.bits() == 0 {
+        return wrong("outlet");
+    }
+    if outlet.meter != terms.meter_key {
+        return wrong("meter key");
+    }
+    if outlet.power != terms.power_rated || outlet.power < intent.power_min {
+        return wrong("rated power");
+    }
+    if terms.zone != *draft.state.zone_id() {
+        return wrong("zone");
+    }
+    if terms.seller_key != draft.account(&terms.seller)?.1.owner {
+        return wrong("seller's key");
+    }
+    if terms.grid.version != TARIFF_VERSION || terms.grid.price != draft.state.zone().distributor.tariff {
+        return wrong("grid tariff");
+    }
+    Ok(())
+}
+
+/// Moves the meter's register on: it never begins below where it last ended, so that no energy is sold twice.
+fn move_register(draft: &mut Draft<'_>, terms: &Terms, record: &MeterRecord) -> Result<(), TransactionError> {
+    let Some((slot, Object::Evse(outlet))) = draft.object(&terms.evse.into()) else {
+        return Err(TransactionError::NoEvse(terms.evse));
+    };
+    let mut outlet = outlet.clone();
+    // A meter that was changed meanwhile has its own register; the contract is still settled by the old one's record.
+    if outlet.meter != terms.meter_key {
+        return Ok(());
+    }
+    if record.register_start < outlet.register {
+        let (evse, begins, had) = (terms.evse, record.register_start, outlet.register);
+        return Err(TransactionError::MeterRegister { evse, begins, had });
+    }
+    outlet.register = record.register_end().unwrap_or(Energy::from_wh(u64::MAX));
+    draft.set_object(slot, Object::Evse(outlet));
+    Ok(())
+}
+
+/// The version of the genesis tariff.
+const TARIFF_VERSION: u32 = 0;

@@ -1,0 +1,175 @@
+//! The generation of the auction key over the ledger: deals, handouts, blinding shares, complaints; and what happens when
+//! somebody stays silent.
+
+use crate::{KeyGeneration, Object, TransactionError, Validator, epoch_key_id, state::Draft, zone::Zone};
+use ohmesh_auction::key::{
+    Blinding, EpochKey, Shareholding, ValidatorIndex,
+    generation::{Board, Complaint, Deal, Generation, GenerationError, Handout, Step},
+};
+use ohmesh_units::{AccountId, Timestamp, ZoneId};
+use std::time::Duration;
+
+/// The generation with which a zone begins.
+pub(crate) fn first_generation(zone: &Zone, id: ZoneId) -> KeyGeneration {
+    let holding = holding(zone, &[]).expect("a zone has validators with stake");
+    let generation = Generation { zone: id, epoch: super::EPOCH, attempt: 0, holding };
+    empty(generation, Vec::new(), after(zone.created))
+}
+
+/// A validator's deal.
+pub(super) fn deal(draft: &mut Draft<'_>, sender: AccountId, deal: &Deal) -> Result<(), TransactionError> {
+    validator(draft, sender, deal.validator)?;
+    let (slot, mut generation, mut board) = running(draft)?;
+    board.on_deal(deal.clone())?;
+    generation.deals.push(deal.clone());
+    go_on(draft, slot, generation, &board);
+    Ok(())
+}
+
+/// A validator's handout.
+pub(super) fn handout(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    handout: &Handout,
+) -> Result<(), TransactionError> {
+    validator(draft, sender, handout.validator)?;
+    let (slot, mut generation, mut board) = running(draft)?;
+    board.on_handout(handout.clone())?;
+    generation.handouts.push(handout.clone());
+    go_on(draft, slot, generation, &board);
+    Ok(())
+}
+
+/// A validator's blinding shares; the last ones make the key.
+pub(super) fn blinding(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    blinding: &Blinding,
+) -> Result<(), TransactionError> {
+    validator(draft, sender, blinding.validator)?;
+    let (slot, mut generation, mut board) = running(draft)?;
+    board.on_blinding(blinding.clone())?;
+    generation.blindings.push(blinding.clone());
+    if board.step() == Step::Complete {
+        let key = board.finish()?;
+        draft.set_object(slot, Object::EpochKey(Box::new(key)));
+    } else {
+        go_on(draft, slot, generation, &board);
+    }
+    Ok(())
+}
+
+/// A complaint: the attempt is void, and the next one is without the culprit.
+pub(super) fn complaint(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    complaint: &Complaint,
+) -> Result<(), TransactionError> {
+    validator(draft, sender, complaint.validator)?;
+    let (slot, generation, mut board) = running(draft)?;
+    let culprit = board.on_complaint(complaint)?;
+    again(draft, slot, &generation, &[culprit]);
+    Ok(())
+}
+
+/// The key of a validator that is alone.
+pub(super) fn solo(draft: &mut Draft<'_>, sender: AccountId, key: &EpochKey) -> Result<(), TransactionError> {
+    let (slot, generation, _) = running(draft)?;
+    let alone = draft.state.zone().validators.all().len() == 1;
+    let same = key.zone() == *draft.state.zone_id()
+        && key.epoch() == generation.generation.epoch
+        && *key.holding() == generation.generation.holding;
+    validator(draft, sender, ValidatorIndex(0))?;
+    if !alone || !same {
+        return Err(TransactionError::NotAlone(key.epoch()));
+    }
+    draft.set_object(slot, Object::EpochKey(Box::new(key.clone())));
+    Ok(())
+}
+
+/// The time of a step is over: blinding shares of a threshold suffice; else the next attempt is without the silent.
+pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, generation: KeyGeneration) {
+    let board = generation.board().expect("every message was accepted once");
+    match board.finish() {
+        Ok(key) => draft.set_object(slot, Object::EpochKey(Box::new(key))),
+        Err(_) => again(draft, slot, &generation, &board.missing()),
+    }
+}
+
+/// The next attempt, without `culprits` as long as the others have more than two thirds of the stake; otherwise with all.
+fn again(draft: &mut Draft<'_>, slot: u32, before: &KeyGeneration, culprits: &[ValidatorIndex]) {
+    let zone = draft.state.zone();
+    let mut excluded = before.excluded.clone();
+    excluded.extend(culprits);
+    excluded.sort_unstable();
+    excluded.dedup();
+    let left = stakes(zone, &excluded).iter().map(|(_, stake)| stake).sum();
+    if !zone.validators.is_quorum(left) {
+        excluded.clear();
+    }
+    let Generation { zone: id, epoch, attempt, .. } = before.generation;
+    let holding = holding(zone, &excluded).expect("those left have a quorum of the stake");
+    let generation = Generation { zone: id, epoch, attempt: attempt.saturating_add(1), holding };
+    let next = empty(generation, excluded, after(draft.now));
+    draft.set_object(slot, Object::Generation(Box::new(next)));
+}
+
+/// Stores the generation; a new step has its own time.
+fn go_on(draft: &mut Draft<'_>, slot: u32, mut generation: KeyGeneration, board: &Board) {
+    let first_of_step = match board.step() {
+        Step::Handouts => generation.handouts.is_empty(),
+        Step::Blindings => generation.blindings.is_empty(),
+        _ => false,
+    };
+    if first_of_step {
+        generation.deadline = after(draft.now);
+    }
+    draft.set_object(slot, Object::Generation(Box::new(generation)));
+}
+
+fn running(draft: &Draft<'_>) -> Result<(u32, KeyGeneration, Board), TransactionError> {
+    match draft.object(&epoch_key_id(super::EPOCH)) {
+        Some((slot, Object::Generation(generation))) => {
+            Ok((slot, (**generation).clone(), generation.board().map_err(TransactionError::Generation)?))
+        }
+        _ => Err(TransactionError::NoGeneration(super::EPOCH)),
+    }
+}
+
+/// Checks that `sender` is the account of the validator that a message names.
+pub(super) fn validator(
+    draft: &Draft<'_>,
+    sender: AccountId,
+    named: ValidatorIndex,
+) -> Result<(), TransactionError> {
+    let key = draft.state.zone().validators.at(named.0).map(|validator: &Validator| validator.key);
+    match key {
+        Some(key) if AccountId::of(&key) == sender => Ok(()),
+        _ => Err(TransactionError::NotTheValidator(named.0)),
+    }
+}
+
+fn stakes(zone: &Zone, excluded: &[ValidatorIndex]) -> Vec<(ValidatorIndex, u64)> {
+    (0u16..)
+        .map(ValidatorIndex)
+        .zip(zone.validators.all())
+        .filter(|(index, _)| !excluded.contains(index))
+        .map(|(index, validator)| (index, validator.stake))
+        .collect()
+}
+
+fn holding(zone: &Zone, excluded: &[ValidatorIndex]) -> Result<Shareholding, GenerationError> {
+    Ok(Shareholding::by_stake(&stakes(zone, excluded))?)
+}
+
+fn empty(generation: Generation, excluded: Vec<ValidatorIndex>, deadline: Timestamp) -> KeyGeneration {
+    let (deals, handouts, blindings) = Default::default();
+    KeyGeneration { generation, excluded, deals, handouts, blindings, deadline }
+}
+
+fn after(now: Timestamp) -> Timestamp {
+    now.checked_add(STEP_TIME).unwrap_or(Timestamp::from_millis(u64::MAX))
+}
+
+/// How long a step of the generation waits for everybody.
+const STEP_TIME: Duration = Duration::from_secs(60);
