@@ -11,6 +11,7 @@
 //! for; a decided block is durable before it is applied, and applied before anybody is told.
 
 mod block_log;
+mod duties;
 mod mempool;
 mod perform;
 mod query;
@@ -28,6 +29,7 @@ use ohmesh_committee::{
     identify_block,
 };
 use ohmesh_ledger::{Applied, Block, Certificate, Header, LedgerError, State, Verified, Zone};
+use duties::Duties;
 use ohmesh_units::{BlockId, Canonical, DecodeError, Hash, PublicKey, Reader, SigningKey, Timestamp};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -133,7 +135,7 @@ pub enum AgentTimer {
 }
 
 /// What an agent is told once.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The key it votes with; an agent whose key is no validator's follows and serves phones.
     pub key: SigningKey,
@@ -141,6 +143,8 @@ pub struct Settings {
     pub pace: Pace,
     /// How long to wait for others.
     pub timeouts: Timeouts,
+    /// Where the agent's randomness comes from: fresh from the system, or a simulation's.
+    pub seed: [u8; 32],
 }
 
 /// One agent.
@@ -158,6 +162,8 @@ pub struct Agent<D> {
     drafts: BTreeMap<BlockId, (Block, Applied)>,
     /// The height that waits for its time, if none runs.
     next: Option<u64>,
+    /// A validator's part in auctions; none for an agent that only follows.
+    duties: Option<Duties>,
     effects: Vec<Effect>,
 }
 
@@ -180,9 +186,17 @@ impl<D: Disk> Agent<D> {
             zone: *state.zone_id(),
             epoch: 0,
             validators: state.zone().validators.clone(),
-            key: Some(settings.key),
+            key: Some(settings.key.clone()),
             timeouts: settings.timeouts,
             identify: identify_block,
+        };
+        let duties = match state.zone().validators.index_of(&settings.key.public()) {
+            Some(me) => {
+                let mut duties = Duties::open(&mut disk, seed, me, settings.key.clone(), settings.seed)?;
+                duties.note_all(state.objects());
+                Some(duties)
+            }
+            None => None,
         };
         let undecided_bytes = undecided.iter().map(|bytes| bytes.clone().into()).collect();
         let mut agent;
@@ -200,7 +214,9 @@ impl<D: Disk> Agent<D> {
             agent.next = Some(height);
             agent.wait_for_next(now);
         }
+        agent.duties = duties;
         agent.perform(now, actions)?;
+        agent.do_duties(now)?;
         let effects = std::mem::take(&mut agent.effects);
         Ok((agent, effects))
     }
@@ -226,6 +242,7 @@ impl<D: Disk> Agent<D> {
             head,
             drafts: BTreeMap::new(),
             next: None,
+            duties: None,
             effects: Vec::new(),
         }
     }
@@ -324,7 +341,8 @@ impl<D: Disk> Agent<D> {
     /// Sets the timer by which the waiting height starts.
     fn wait_for_next(&mut self, now: Timestamp) {
         let Some(height) = self.next else { return };
-        let wait = self.pace.wait(now, self.state.head().time, !self.mempool.is_empty());
+        let is_busy = !self.mempool.is_empty() || self.duties.as_ref().is_some_and(Duties::is_busy);
+        let wait = self.pace.wait(now, self.state.head().time, is_busy);
         self.effects.push(Effect::SetTimer(AgentTimer::NextHeight(height), wait));
     }
 

@@ -101,7 +101,8 @@ impl Committee {
     /// Starts agent `n` on its disk.
     pub fn start(&mut self, n: u8) {
         let endpoint = self.endpoint(n);
-        let settings = Settings { key: key(n), pace: Pace::default(), timeouts: Timeouts::default() };
+        let seed = self.seed_of(n);
+        let settings = Settings { key: key(n), pace: Pace::default(), timeouts: Timeouts::default(), seed };
         let daemon = Daemon::start(&self.file, settings, self.disks[&n].clone(), endpoint).unwrap();
         self.running.insert(n, daemon);
     }
@@ -146,15 +147,17 @@ impl Committee {
         }
     }
 
-    fn endpoint(&mut self, n: u8) -> Endpoint {
+    /// A fresh seed for each start of each participant.
+    fn seed_of(&mut self, n: u8) -> [u8; 32] {
         self.starts += 1;
-        let seed = ohmesh_units::Domain::new("ohmesh/1 simulation").hash(&[
-            &self.seed.to_be_bytes(),
-            &self.starts.to_be_bytes(),
-            &[n],
-        ]);
+        let domain = ohmesh_units::Domain::new("ohmesh/1 simulation");
+        domain.hash(&[&self.seed.to_be_bytes(), &self.starts.to_be_bytes(), &[n]]).0
+    }
+
+    fn endpoint(&mut self, n: u8) -> Endpoint {
+        let seed = self.seed_of(n);
         let socket = self.net.bind(Self::address(n));
-        let builder = Endpoint::builder(key(n)).socket(socket).seed(seed.0).clock(self.clock.clone());
+        let builder = Endpoint::builder(key(n)).socket(socket).seed(seed).clock(self.clock.clone());
         builder.limits(limits()).start().unwrap()
     }
 }

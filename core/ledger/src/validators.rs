@@ -24,6 +24,8 @@ pub struct Validator {
 pub struct ValidatorSet {
     validators: Vec<Validator>,
     stake: u64,
+    /// The greatest common divisor of the stakes: turns are counted in it.
+    unit: u64,
     step: u64,
 }
 
@@ -58,7 +60,8 @@ impl ValidatorSet {
                     bad(format!("validator {name}: stake is at least 1, all together below 2^60"))
                 })?;
         }
-        Ok(Self { step: stride(stake), stake, validators })
+        let unit = validators.iter().fold(0, |unit, validator| gcd(validator.stake, unit));
+        Ok(Self { step: stride(stake / unit), stake, unit, validators })
     }
 
     /// The validators, by index.
@@ -87,17 +90,18 @@ impl ValidatorSet {
     }
 
     /// Whose turn it is to propose at `height` and `round`: a walk around the stake in strides of about 0.618 of it, so
-    /// that any few turns in a row spread over the validators, and over as many turns as there is stake each
-    /// proposes exactly as often as it has stake.
+    /// that any few turns in a row spread over the validators, and over as many turns as there is stake (in units of the
+    /// stakes' greatest common divisor) each proposes exactly as often as it has stake.
     pub fn proposer(&self, height: u64, round: u32) -> u16 {
         let turn = u128::from(height) + u128::from(round);
-        let point = turn * u128::from(self.step) % u128::from(self.stake);
+        let point = turn * u128::from(self.step) % u128::from(self.stake / self.unit);
         let mut point = u64::try_from(point).expect("below the total stake, which is a u64");
         for (index, validator) in (0u16..).zip(&self.validators) {
-            if point < validator.stake {
+            let part = validator.stake / self.unit;
+            if point < part {
                 return index;
             }
-            point -= validator.stake;
+            point -= part;
         }
         unreachable!("a point below the total stake lies in some validator's part of it")
     }
@@ -123,16 +127,21 @@ impl From<ValidatorSet> for Vec<Validator> {
     }
 }
 
-/// The number nearest above 0.618 of `stake` that shares no divisor with it.
+/// The number nearest to 0.618 of `stake` that shares no divisor with it.
 fn stride(stake: u64) -> u64 {
-    let gcd = |mut a: u64, mut b: u64| {
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    let start = stake / 1000 * 618 + stake % 1000 * 618 / 1000;
-    (start.max(1)..).find(|step| gcd(*step, stake) == 1).expect("stake + 1 shares no divisor with stake")
+    let ideal = (stake / 1000 * 618 + stake % 1000 * 618 / 1000).max(1);
+    (0..=stake)
+        .flat_map(|off| [ideal.checked_add(off), ideal.checked_sub(off)])
+        .flatten()
+        .find(|step| *step > 0 && gcd(*step, stake) == 1)
+        .expect("1 shares no divisor with anything")
+}
+
+fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 #[cfg(test)]
@@ -159,6 +168,27 @@ mod tests {
                 turns[usize::from(set.proposer(height, 0))] += 1;
             }
             assert_eq!(turns, stakes);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_long_for_a_turn() {
+        for stakes in [&[10, 10, 10, 10][..], &[1; 7], &[1; 32], &[30, 20, 15, 10, 10, 10, 5], &[1_000_003, 999_983, 7]] {
+            let set = set(stakes);
+            for (index, stake) in stakes.iter().enumerate() {
+                let expected = set.stake().div_ceil(*stake);
+                let mut since = 0;
+                for height in 1000..1000 + 4 * expected.min(5_000) {
+                    since = if usize::from(set.proposer(height, 0)) == index { 0 } else { since + 1 };
+                    assert!(since <= 3 * expected, "{stakes:?}: validator {index} waits {since} turns");
+                }
+            }
+        }
+        let equal = set(&[10, 10, 10, 10]);
+        for height in 0..50 {
+            let mut four: Vec<u16> = (0..4).map(|round| equal.proposer(height, round)).collect();
+            four.sort_unstable();
+            assert_eq!(four, [0, 1, 2, 3], "equal stakes take turns");
         }
     }
 

@@ -51,12 +51,13 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Bounds for a phone: messages of at most 256 KiB, 16 streams, 32 peers.
+    /// Bounds for a phone: messages and requests of at most 256 KiB (the longest transaction has 200), replies of at most
+    /// 1 MiB (the longest object, an auction of 256 bids, has half of that), 16 streams, 32 peers.
     pub fn phone() -> Self {
         Self {
             message_bytes_max: 256 << 10,
-            request_bytes_max: 64 << 10,
-            reply_bytes_max: 256 << 10,
+            request_bytes_max: 256 << 10,
+            reply_bytes_max: 1 << 20,
             inbound_bytes_max: 1 << 20,
             streams_max: 16,
             handshakes_max: 8,

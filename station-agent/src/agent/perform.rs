@@ -130,9 +130,14 @@ impl<D: Disk> Agent<D> {
         self.state.apply(applied);
         self.drafts.clear();
         self.mempool.applied(&block, self.state.head().time);
-        self.head = Some((block.header.clone(), certificate.clone()));
-        self.effects.push(Effect::Decided(Box::new(Decided { header: block.header, certificate, expired })));
+        let header = block.header.clone();
+        self.head = Some((header.clone(), certificate.clone()));
+        self.effects.push(Effect::Decided(Box::new(Decided { header, certificate, expired })));
+        if let Some(duties) = &mut self.duties {
+            duties.note(&block);
+        }
         self.next = Some(self.state.head().height + 1);
+        self.do_duties(now)?;
         self.wait_for_next(now);
         Ok(())
     }

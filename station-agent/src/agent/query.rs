@@ -3,7 +3,7 @@
 use super::{Agent, AgentError, Effect};
 use crate::{disk::Disk, wire::Wire};
 use ohmesh_ledger::{
-    Answer, Block, LedgerError, Proof, Query, SignedTransaction, TransactionError, Verified,
+    Answer, Block, LedgerError, Proof, Query, SignedTransaction, TransactionError, Verified, epoch_key_id,
 };
 use ohmesh_units::{Hash, Timestamp};
 

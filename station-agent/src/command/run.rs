@@ -2,18 +2,19 @@
 
 use crate::{
     agent::Settings,
+    charging,
     config::AgentConfig,
     daemon::{Daemon, limits},
     disk::Folder,
     key_file, zone_file,
 };
 use clap::Args;
-use eyre::Context;
+use eyre::{Context, eyre};
 use ohmesh_ledger::ZoneFile;
-use ohmesh_mesh::Endpoint;
-use ohmesh_units::SigningKey;
+use ohmesh_mesh::{Endpoint, SystemClock};
+use ohmesh_units::{SigningKey, ZoneId};
 use serde::Serialize;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 #[derive(Args)]
 pub(super) struct RunArgs {
@@ -65,20 +66,58 @@ pub(super) fn run(args: RunArgs, json: bool) -> eyre::Result<()> {
     runtime.block_on(async {
         let endpoint = Endpoint::builder(key.clone()).bind(config.listen).limits(limits()).start()?;
         let address = endpoint.address()?;
-        let settings = Settings { key: key.clone(), pace: config.pace(), timeouts: config.timeouts() };
+        let seed = *key_file::generate()?.seed();
+        let settings = Settings { key: key.clone(), pace: config.pace(), timeouts: config.timeouts(), seed };
         let mut daemon = Daemon::start(&zone, settings, folder, endpoint)?;
         let votes = zone.zone.validators.index_of(&key.public()).is_some();
         let height = daemon.status().borrow().head.as_ref().map_or(0, |(header, _)| header.height);
         tracing::info!(zone = %zone.zone.id(), %address, votes, height, "agent runs");
+        let mut chargers = serve_chargers(&config, zone.zone.id()).await?;
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             finished = daemon.finished() => return Ok(finished?),
+            finished = charging_failed(&mut chargers) => {
+                daemon.stop().await?;
+                return Ok(finished?);
+            }
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}
         }
         tracing::info!("stopping");
+        if let Some(server) = chargers {
+            server.stop().await?;
+        }
         Ok(daemon.stop().await?)
     })
+}
+
+/// Starts the chargers' server, if one is configured. Its journal has a folder, and a lock, of its own.
+async fn serve_chargers(config: &AgentConfig, zone: ZoneId) -> eyre::Result<Option<charging::Server>> {
+    let Some(listen) = config.ocpp_listen else { return Ok(None) };
+    let folder = config.data_dir.join("charging");
+    let disk = Folder::open(&folder).with_context(|| format!("data folder {}", folder.display()))?;
+    let listener = tokio::net::TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen for chargers on {listen}"))?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| eyre!("no randomness from the system: {error}"))?;
+    let chargers = config.chargers()?;
+    let count = chargers.len();
+    let server = charging::Server::builder(chargers, Arc::new(SystemClock), seed).start(listener, disk, zone)?;
+    let address = server.address();
+    tracing::info!(%address, chargers = count, "chargers may connect to ws://{address}/ocpp/NAME");
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "chargers' passwords are not encrypted here: keep this network private");
+    }
+    Ok(Some(server))
+}
+
+/// Waits for the chargers' server to fail; for ever if there is none.
+async fn charging_failed(server: &mut Option<charging::Server>) -> Result<(), charging::ChargingError> {
+    match server {
+        Some(server) => server.finished().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn start_logging(level: &str, json: bool) -> eyre::Result<()> {

@@ -1,0 +1,132 @@
+//! The agents of a zone, as a phone asks them: by address and key, one question at a time, each bounded in time.
+
+use crate::{AgentFault, timer::within};
+use ohmesh_ledger::{Answer, Query, ValidatorSet};
+use ohmesh_mesh::{Endpoint, Peer, quinn::Runtime};
+use ohmesh_units::{Canonical, PublicKey};
+use rand_core::CryptoRng;
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Every agent of the zone file, and the open connections to some of them.
+#[derive(Debug)]
+pub(crate) struct Agents {
+    endpoint: Endpoint,
+    runtime: Arc<dyn Runtime>,
+    agents: Vec<Agent>,
+    peers: Mutex<BTreeMap<usize, Peer>>,
+}
+
+#[derive(Debug)]
+struct Agent {
+    name: String,
+    key: PublicKey,
+    address: String,
+}
+
+impl Agents {
+    pub(crate) fn new(endpoint: Endpoint, runtime: Arc<dyn Runtime>, validators: &ValidatorSet) -> Self {
+        let agents = validators
+            .all()
+            .iter()
+            .map(|v| Agent { name: v.name.clone(), key: v.key, address: v.address.clone() })
+            .collect();
+        Self { endpoint, runtime, agents, peers: Mutex::default() }
+    }
+
+    /// The agents to ask, in an order drawn from `random` so that none is everybody's first; at most
+    /// [`AGENTS_ASKED_MAX`].
+    pub(crate) fn order(&self, random: &mut dyn CryptoRng) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.agents.len()).collect();
+        for last in (1..order.len()).rev() {
+            // At most 32 agents: the bias of the remainder is below 2^-58.
+            let drawn = random.next_u64() % (last as u64 + 1);
+            order.swap(last, usize::try_from(drawn).unwrap_or(last));
+        }
+        order.truncate(AGENTS_ASKED_MAX);
+        order
+    }
+
+    /// What people call the agent.
+    pub(crate) fn name(&self, agent: usize) -> &str {
+        &self.agents[agent].name
+    }
+
+    /// Asks one agent, over the open connection if there is one.
+    pub(crate) async fn ask(&self, agent: usize, query: &Query) -> Result<Answer, AgentFault> {
+        let query = query.encode();
+        let bytes = within(&*self.runtime, ANSWER_MAX, self.request(agent, &query))
+            .await
+            .unwrap_or(Err(AgentFault::Silent(ANSWER_MAX)))
+            .inspect_err(|_| self.hang_up(agent))?;
+        Ok(Answer::decode(&bytes)?)
+    }
+
+    /// Closes every connection, and the endpoint.
+    pub(crate) async fn close(&self) {
+        self.peers().clear();
+        self.endpoint.close("done");
+        // Who has not taken the close by then will see silence.
+        let _ = within(&*self.runtime, CLOSE_MAX, self.endpoint.idle()).await;
+    }
+
+    async fn request(&self, agent: usize, query: &[u8]) -> Result<Vec<u8>, AgentFault> {
+        let open = self.peers().get(&agent).filter(|peer| peer.close_reason().is_none()).cloned();
+        if let Some(peer) = open
+            && let Ok(bytes) = peer.request(query).await
+        {
+            return Ok(bytes);
+        }
+        // Asking twice does no harm: a transaction is applied once, by its id.
+        let peer = self.connect(agent).await?;
+        self.peers().insert(agent, peer.clone());
+        Ok(peer.request(query).await?)
+    }
+
+    async fn connect(&self, agent: usize) -> Result<Peer, AgentFault> {
+        let Agent { key, address, .. } = &self.agents[agent];
+        let mut failed = AgentFault::NoAddress;
+        for address in resolve(address).await? {
+            match self.endpoint.connect(address, *key).await {
+                Ok(peer) => return Ok(peer),
+                Err(error) => failed = error.into(),
+            }
+        }
+        Err(failed)
+    }
+
+    fn hang_up(&self, agent: usize) {
+        self.peers().remove(&agent);
+    }
+
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<usize, Peer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The addresses of `host:port`; only a name, not an address, goes to the system's resolver.
+async fn resolve(address: &str) -> Result<Vec<SocketAddr>, AgentFault> {
+    if address.is_empty() {
+        return Err(AgentFault::NoAddress);
+    }
+    if let Ok(literal) = address.parse() {
+        return Ok(vec![literal]);
+    }
+    let failed = |reason: String| AgentFault::Address { address: address.to_owned(), reason };
+    let found = tokio::net::lookup_host(address).await.map_err(|error| failed(error.to_string()))?;
+    let found: Vec<SocketAddr> = found.take(ADDRESSES_MAX).collect();
+    if found.is_empty() { Err(failed("it has no addresses".into())) } else { Ok(found) }
+}
+
+/// Agents asked for one thing: with ten of 32 dead or lying, one draw in 230,000 meets only those.
+pub(crate) const AGENTS_ASKED_MAX: usize = 8;
+/// How long one agent may take, dialling included: longer than a BLE dropout, short enough to try the next.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(25);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 4;
+/// How long closing waits for the peers.
+const CLOSE_MAX: Duration = Duration::from_secs(3);

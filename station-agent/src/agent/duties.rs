@@ -1,0 +1,284 @@
+//! What a validator owes the auctions: its part in making the epoch's key, and the release of bids after each deadline.
+//!
+//! All of it is read off the state after each block, so that a restart needs nothing but the key shares, which are durable
+//! before anybody hears of them. A validator that restarts in the middle of a key generation stays silent in that attempt.
+
+use super::{Agent, AgentError, Effect};
+use crate::{
+    disk::Disk,
+    record_log::RecordLog,
+    wire::Wire,
+};
+use ohmesh_auction::{
+    key::{
+        EpochKey, KeyShares, ValidatorIndex,
+        generation::{Action, Dealer},
+        solo,
+    },
+    role::{Block as BlockAt, Validator, ValidatorAction},
+};
+use ohmesh_ledger::{Auction, Block, Body, KeyGeneration, Object, Transaction, Verified, epoch_key_id};
+use ohmesh_units::{AccountId, AuctionId, Hash, Reader, SigningKey, Timestamp};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use std::{collections::BTreeMap, time::Duration};
+use zeroize::Zeroizing;
+
+/// The duties of one validator.
+pub(super) struct Duties {
+    me: ValidatorIndex,
+    key: SigningKey,
+    rng: ChaCha20Rng,
+    shares: RecordLog,
+    role: Validator,
+    /// The attempt this process takes part in, and how many of the ledger's messages the dealer has seen.
+    dealing: Option<Dealing>,
+    /// Attempts in which this process can no longer take part.
+    given_up: Option<Hash>,
+    /// Auctions whose bids are still sealed, with the height at which this validator last sent its release.
+    sealed: BTreeMap<AuctionId, Option<u64>>,
+    /// Shares by epoch that wait for their key to be on the ledger.
+    waiting: BTreeMap<u64, KeyShares>,
+}
+
+struct Dealing {
+    id: Hash,
+    dealer: Dealer,
+    deals: usize,
+    handouts: usize,
+}
+
+impl Duties {
+    /// Opens the duties of the validator with `key`, with the shares it keeps on disk.
+    pub(super) fn open(
+        disk: &mut dyn Disk,
+        zone: Hash,
+        me: u16,
+        key: SigningKey,
+        seed: [u8; 32],
+    ) -> Result<Self, AgentError> {
+        let (shares, frames) = RecordLog::open(disk, SHARES, zone)?;
+        let mut waiting = BTreeMap::new();
+        for (extent, payload) in frames {
+            let payload = Zeroizing::new(payload);
+            let stored = Reader::new(&payload).record().and_then(|bytes| KeyShares::from_bytes(bytes).ok());
+            let stored = stored.ok_or(crate::record_log::LogError::Damaged { file: SHARES, offset: extent.offset })?;
+            waiting.insert(stored.epoch(), stored);
+        }
+        Ok(Self {
+            me: ValidatorIndex(me),
+            key,
+            rng: ChaCha20Rng::from_seed(seed),
+            shares,
+            role: Validator::default(),
+            dealing: None,
+            given_up: None,
+            sealed: BTreeMap::new(),
+            waiting,
+        })
+    }
+
+    /// Whether auctions wait for blocks to reach their deadline or to carry releases.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.sealed.is_empty() || self.dealing.is_some()
+    }
+
+    /// Notes the auctions that a decided block opened.
+    pub(super) fn note(&mut self, block: &Block) {
+        for signed in &block.transactions {
+            if let Body::AuctionOpen(intent) = &signed.transaction.body {
+                self.sealed.insert(intent.id(), None);
+            }
+        }
+    }
+
+    /// Notes every auction of a state, after a restart.
+    pub(super) fn note_all<'o>(&mut self, objects: impl Iterator<Item = &'o Object>) {
+        for object in objects {
+            if let Object::Auction(auction) = object {
+                self.sealed.insert(auction.intent.id(), None);
+            }
+        }
+    }
+
+    /// What is owed after the newest block; shares are durable when this returns.
+    fn due(&mut self, disk: &mut dyn Disk, state: &ohmesh_ledger::State) -> Result<Vec<Body>, AgentError> {
+        let mut owed = Vec::new();
+        match state.object(&epoch_key_id(EPOCH)) {
+            Some((_, Object::Generation(generation))) => self.deal(disk, generation, &mut owed)?,
+            Some((_, Object::EpochKey(key))) => self.take_key(key),
+            _ => {}
+        }
+        let head = BlockAt { height: state.head().height, time: state.head().time };
+        let auctions: Vec<AuctionId> = self.sealed.keys().copied().collect();
+        for id in auctions {
+            match state.object(&id.into()) {
+                Some((_, Object::Auction(auction))) if auction.opening.is_none() && auction.award.is_none() => {
+                    owed.extend(self.release(auction, head));
+                }
+                _ => {
+                    self.sealed.remove(&id);
+                }
+            }
+        }
+        Ok(owed)
+    }
+
+    /// Takes part in the running attempt.
+    fn deal(
+        &mut self,
+        disk: &mut dyn Disk,
+        generation: &KeyGeneration,
+        owed: &mut Vec<Body>,
+    ) -> Result<(), AgentError> {
+        let id = generation.generation.id();
+        if generation.generation.holding.indices_of(self.me).next().is_none() || self.given_up == Some(id) {
+            self.dealing = None;
+            return Ok(());
+        }
+        if generation.generation.holding.shares() == 1 {
+            return self.make_alone(disk, generation, owed);
+        }
+        if self.dealing.as_ref().is_none_or(|dealing| dealing.id != id) {
+            self.dealing = None;
+            if generation.deals.iter().any(|deal| deal.validator == self.me) {
+                self.given_up = Some(id);
+                return Ok(());
+            }
+            let Ok((dealer, Action::Deal(deal))) =
+                Dealer::start(generation.generation.clone(), self.me, &mut self.rng)
+            else {
+                self.given_up = Some(id);
+                return Ok(());
+            };
+            owed.push(Body::KeyDeal(Box::new(deal)));
+            self.dealing = Some(Dealing { id, dealer, deals: 0, handouts: 0 });
+        }
+        let Some(dealing) = &mut self.dealing else { return Ok(()) };
+        let mut actions = Vec::new();
+        let mut failed = false;
+        for deal in &generation.deals[dealing.deals..] {
+            dealing.deals += 1;
+            match dealing.dealer.on_deal(deal.clone(), &mut self.rng) {
+                Ok(more) => actions.extend(more),
+                Err(_) => failed = true,
+            }
+        }
+        for handout in &generation.handouts[dealing.handouts..] {
+            dealing.handouts += 1;
+            match dealing.dealer.on_handout(handout.clone(), &mut self.rng) {
+                Ok(more) => actions.extend(more),
+                Err(_) => failed = true,
+            }
+        }
+        if failed {
+            self.given_up = Some(id);
+            self.dealing = None;
+        }
+        for action in actions {
+            owed.push(match action {
+                Action::Deal(deal) => Body::KeyDeal(Box::new(deal)),
+                Action::Handout(handout) => Body::KeyHandout(Box::new(handout)),
+                Action::Complain(complaint) => Body::KeyComplaint(Box::new(complaint)),
+                Action::Keep(shares, blinding) => {
+                    self.keep(disk, *shares)?;
+                    Body::KeyBlinding(Box::new(blinding))
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// The only validator of a zone makes the key by itself, once.
+    fn make_alone(
+        &mut self,
+        disk: &mut dyn Disk,
+        generation: &KeyGeneration,
+        owed: &mut Vec<Body>,
+    ) -> Result<(), AgentError> {
+        let about = &generation.generation;
+        let (key, shares) = solo(about.zone, about.epoch, self.me, &mut self.rng);
+        self.given_up = Some(about.id());
+        self.keep(disk, shares)?;
+        owed.push(Body::KeySolo(Box::new(key)));
+        Ok(())
+    }
+
+    fn keep(&mut self, disk: &mut dyn Disk, shares: KeyShares) -> Result<(), AgentError> {
+        self.shares.push(&shares.to_bytes());
+        self.shares.sync(disk)?;
+        self.waiting.insert(shares.epoch(), shares);
+        Ok(())
+    }
+
+    /// The key is on the ledger: with this validator's shares it can release.
+    fn take_key(&mut self, key: &EpochKey) {
+        self.dealing = None;
+        if let Some(shares) = self.waiting.remove(&key.epoch()) {
+            // Shares of an attempt that was void belong to no key: this validator stays silent.
+            let _ = self.role.on_key(key.clone(), shares);
+        }
+    }
+
+    /// The release of an auction whose bidding is over *in the newest block*: no later block can take another bid.
+    fn release(&mut self, auction: &Auction, head: BlockAt) -> Option<Body> {
+        let id = auction.intent.id();
+        let sent = self.sealed.get_mut(&id)?;
+        if auction.releases.iter().any(|(validator, _)| *validator == self.me)
+            || sent.is_some_and(|height| head.height < height + RESEND_BLOCKS)
+        {
+            return None;
+        }
+        let actions = self.role.on_due(&auction.intent, auction.height, head, &auction.bids, &mut self.rng).ok()?;
+        let ValidatorAction::Release(release) = actions.into_iter().next()?;
+        *sent = Some(head.height);
+        Some(Body::AuctionRelease(release))
+    }
+
+    /// Signs what is owed.
+    fn sign(&mut self, zone: ohmesh_units::ZoneId, now: Timestamp, body: Body) -> ohmesh_ledger::SignedTransaction {
+        let mut number = [0; 16];
+        self.rng.fill_bytes(&mut number);
+        let transaction = Transaction {
+            zone,
+            sender: AccountId::of(&self.key.public()),
+            number: u128::from_be_bytes(number),
+            valid_until: now.checked_add(VALID_FOR).unwrap_or(now),
+            body,
+        };
+        transaction.sign(&[&self.key])
+    }
+}
+
+impl<D: Disk> Agent<D> {
+    /// Does what this validator owes after the newest block.
+    pub(super) fn do_duties(&mut self, now: Timestamp) -> Result<(), AgentError> {
+        let Some(mut duties) = self.duties.take() else { return Ok(()) };
+        let owed = duties.due(&mut self.disk, &self.state);
+        let zone = *self.state.zone_id();
+        let now = now.max(self.state.head().time);
+        let signed: Vec<_> = match &owed {
+            Ok(owed) => owed.iter().map(|body| duties.sign(zone, now, body.clone())).collect(),
+            Err(_) => Vec::new(),
+        };
+        self.duties = Some(duties);
+        owed?;
+        for signed in signed {
+            let verified = Verified::one(&zone, signed).expect("signed just now for this zone");
+            let copy = verified.signed().clone();
+            if self.admit(now, verified) {
+                self.effects.push(Effect::Publish(Wire::Transactions(vec![copy])));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file of key shares.
+const SHARES: &str = "auction-keys.log";
+/// The epoch whose key serves; there is one until validator sets change.
+const EPOCH: u64 = 0;
+/// How long a validator's own transactions are valid.
+const VALID_FOR: Duration = Duration::from_secs(600);
+/// After how many blocks a release that has had no effect is sent again.
+const RESEND_BLOCKS: u64 = 5;
