@@ -113,6 +113,11 @@ impl Memory {
         file.durable = file.bytes.len();
     }
 
+    /// Every byte of every file, for tests that look for what must not be there.
+    pub fn everything(&self) -> Vec<u8> {
+        self.files().values().flat_map(|file| file.bytes.iter().copied()).collect()
+    }
+
     fn files(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, MemoryFile>> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -3,13 +3,13 @@
 use ohmesh_committee::{Pace, Timeouts};
 use ohmesh_ledger::{
     Answer, Asset, Body, Distributor, Header, Query, SignedTransaction, Transaction, Treasury, Validator,
-    ValidatorSet, Zone, ZoneFile,
+    ValidatorSet, Zone, ZoneArea, ZoneFile,
 };
 use ohmesh_mesh::{
     Clock, Endpoint, Peer,
     sim::{Faults, SimClock, SimNet},
 };
-use ohmesh_units::{AccountId, Canonical, Position, Price, SigningKey, Timestamp};
+use ohmesh_units::{AccountId, Canonical, Frame, Position, Price, SigningKey, Timestamp};
 use station_agent::{
     agent::Settings,
     daemon::{Daemon, limits},
@@ -79,7 +79,7 @@ impl Committee {
                 key: key(Self::DISTRIBUTOR).public(),
                 tariff: Price::from_micro_per_kwh(80_000),
             },
-            areas: Vec::new(),
+            areas: vec![area()],
             validators: ValidatorSet::new(validators).unwrap(),
         };
         let mut file = ZoneFile::new(zone).unwrap();
@@ -160,6 +160,13 @@ impl Committee {
         let builder = Endpoint::builder(key(n)).socket(socket).seed(seed).clock(self.clock.clone());
         builder.limits(limits()).start().unwrap()
     }
+}
+
+/// The one area of the simulated zone: a cell around Berlin, its frame about a tenth of a degree wide.
+fn area() -> ZoneArea {
+    let origin = Position::from_e7(525_000_000, 133_500_000).unwrap();
+    let frame = Frame { origin, step_e7: 4_000, cos_q16: 40_000 };
+    ZoneArea { area: "861f1d48fffffff".parse().unwrap(), frame }
 }
 
 /// Somebody who sends transactions and asks questions.

@@ -140,7 +140,7 @@ impl Buyer {
         release: &Release,
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<BuyerAction>, RoleError> {
-        let Stage::Closed { secret, candidates, releases } = &mut self.stage else {
+        let Stage::Closed { candidates, releases, .. } = &mut self.stage else {
             return Err(self.wrong_step());
         };
         if releases.contains_key(&release.validator) {
@@ -156,6 +156,23 @@ impl Buyer {
             Err(ReleaseError::TooFewShares { .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
+        self.on_opening(opening, rng)
+    }
+
+    /// The opening as the ledger has combined it, in place of the releases one by one. Answers as the last release does.
+    pub fn on_opening(
+        &mut self,
+        opening: Opening,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<BuyerAction>, RoleError> {
+        let Stage::Closed { secret, candidates, .. } = &mut self.stage else {
+            return Err(self.wrong_step());
+        };
+        if opening.auction() != self.intent.id() {
+            let (expected, found) = (self.intent.id(), opening.auction());
+            return Err(RoleError::OtherAuction { expected, found });
+        }
+        let bids: Vec<LedgeredBid> = candidates.iter().map(|candidate| candidate.bid.clone()).collect();
         let secret = secret.clone();
         let offers = Offer::open(&self.intent, &secret, &bids, &opening)?;
         if !offers.iter().any(|offer| offer.within_reserve) {
