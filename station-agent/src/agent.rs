@@ -24,12 +24,14 @@ use crate::{
     record_log::{LogError, RecordLog},
     wire::Wire,
 };
+use duties::Duties;
 use ohmesh_committee::{
     Action, Committee, CommitteeError, Config, Evidence, Input, Pace, Rejected, Timeouts, Timer, WalRecord,
     identify_block,
 };
-use ohmesh_ledger::{Applied, Block, Certificate, Header, LedgerError, State, Verified, Zone};
-use duties::Duties;
+use ohmesh_ledger::{
+    Applied, Block, Certificate, Header, LedgerError, SignedTransaction, State, Verified, Zone,
+};
 use ohmesh_units::{BlockId, Canonical, DecodeError, Hash, PublicKey, Reader, SigningKey, Timestamp};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -290,17 +292,24 @@ impl<D: Disk> Agent<D> {
             Wire::Committee(message) => self.tell(now, Input::Message { from, message }),
             Wire::Transactions(signed) => {
                 if signed.len() <= Wire::TRANSACTIONS_MAX {
-                    for signed in signed {
-                        // One bad transaction of an honest agent's batch must not sink the others.
-                        if let Ok(verified) = Verified::one(self.state.zone_id(), signed) {
-                            self.admit(now, verified);
-                        }
+                    for verified in self.check_signatures(signed) {
+                        self.admit(now, verified);
                     }
                 }
                 Ok(())
             }
             Wire::Certified(bytes, certificate) => self.on_fetched(now, from, vec![(bytes, certificate)]),
         }
+    }
+
+    /// Those of `signed` that are new here and rightly signed. They are checked together; if one is bad, one by one, so
+    /// that it does not sink the others.
+    fn check_signatures(&self, mut signed: Vec<SignedTransaction>) -> Vec<Verified> {
+        signed.retain(|one| !self.mempool.holds_id(&one.transaction.id()));
+        let zone = self.state.zone_id();
+        Verified::all(zone, signed.clone()).unwrap_or_else(|_| {
+            signed.into_iter().filter_map(|one| Verified::one(zone, one).ok()).collect()
+        })
     }
 
     /// Decided blocks from a peer: each is checked by the committee, committed, and the next one started at once.

@@ -15,7 +15,7 @@ pub use auction::blocks_needed;
 pub(crate) use key::first_generation;
 
 use crate::{
-    Applied, Block, Body, Canonical as _, Header, LedgerError, Object, State, Transaction, TransactionError,
+    Applied, Block, Body, Canonical as _, Header, LedgerError, Object, SignedTransaction, State, Transaction, TransactionError,
     Verified, state::Draft, transactions_root,
 };
 use ohmesh_units::{AccountId, BlockId, Hash, PublicKey, Timestamp, TransactionId};
@@ -136,9 +136,28 @@ impl State {
 
 /// A block from bytes, with every signature in it checked.
 pub fn open_block(state: &State, bytes: &[u8]) -> Result<(Block, Vec<Verified>), LedgerError> {
+    open_block_knowing(state, bytes, |_| None)
+}
+
+/// As [`open_block`], but a transaction that `known` has checked before, signatures and all, is not checked again.
+pub fn open_block_knowing<'k>(
+    state: &State,
+    bytes: &[u8],
+    known: impl Fn(&SignedTransaction) -> Option<&'k Verified>,
+) -> Result<(Block, Vec<Verified>), LedgerError> {
     let block = Block::decode(bytes)?;
     block.verify_transactions()?;
-    let transactions = Verified::all(state.zone_id(), block.transactions.clone())?;
+    let is_known = |signed: &SignedTransaction| known(signed).filter(|verified| verified.signed() == signed);
+    let unknown = block.transactions.iter().filter(|signed| is_known(signed).is_none()).cloned().collect();
+    let mut checked = Verified::all(state.zone_id(), unknown)?.into_iter();
+    let transactions = block
+        .transactions
+        .iter()
+        .map(|signed| match is_known(signed) {
+            Some(verified) => verified.clone(),
+            None => checked.next().expect("as many were checked as were unknown"),
+        })
+        .collect();
     Ok((block, transactions))
 }
 

@@ -75,7 +75,7 @@ mod zone;
 pub use block::{Block, Header, transactions_root};
 pub use certificate::{Certificate, Proposal, Vote, VoteKind};
 pub use error::{LedgerError, TransactionError};
-pub use execute::{Proposed, blocks_needed, open_block};
+pub use execute::{Proposed, blocks_needed, open_block, open_block_knowing};
 pub use object::{
     Account, Auction, Award, Balance, Children, End, Evse, Finished, Holding, KeyGeneration, Object, Pending,
     Sale, Station, epoch_key_id,

@@ -4,11 +4,7 @@
 //! before anybody hears of them. A validator that restarts in the middle of a key generation stays silent in that attempt.
 
 use super::{Agent, AgentError, Effect};
-use crate::{
-    disk::Disk,
-    record_log::RecordLog,
-    wire::Wire,
-};
+use crate::{disk::Disk, record_log::RecordLog, wire::Wire};
 use ohmesh_auction::{
     key::{
         EpochKey, KeyShares, ValidatorIndex,
@@ -62,7 +58,8 @@ impl Duties {
         for (extent, payload) in frames {
             let payload = Zeroizing::new(payload);
             let stored = Reader::new(&payload).record().and_then(|bytes| KeyShares::from_bytes(bytes).ok());
-            let stored = stored.ok_or(crate::record_log::LogError::Damaged { file: SHARES, offset: extent.offset })?;
+            let stored =
+                stored.ok_or(crate::record_log::LogError::Damaged { file: SHARES, offset: extent.offset })?;
             waiting.insert(stored.epoch(), stored);
         }
         Ok(Self {
@@ -113,7 +110,9 @@ impl Duties {
         let auctions: Vec<AuctionId> = self.sealed.keys().copied().collect();
         for id in auctions {
             match state.object(&id.into()) {
-                Some((_, Object::Auction(auction))) if auction.opening.is_none() && auction.award.is_none() => {
+                Some((_, Object::Auction(auction)))
+                    if auction.opening.is_none() && auction.award.is_none() =>
+                {
                     owed.extend(self.release(auction, head));
                 }
                 _ => {
@@ -229,14 +228,20 @@ impl Duties {
         {
             return None;
         }
-        let actions = self.role.on_due(&auction.intent, auction.height, head, &auction.bids, &mut self.rng).ok()?;
+        let actions =
+            self.role.on_due(&auction.intent, auction.height, head, &auction.bids, &mut self.rng).ok()?;
         let ValidatorAction::Release(release) = actions.into_iter().next()?;
         *sent = Some(head.height);
         Some(Body::AuctionRelease(release))
     }
 
     /// Signs what is owed.
-    fn sign(&mut self, zone: ohmesh_units::ZoneId, now: Timestamp, body: Body) -> ohmesh_ledger::SignedTransaction {
+    fn sign(
+        &mut self,
+        zone: ohmesh_units::ZoneId,
+        now: Timestamp,
+        body: Body,
+    ) -> ohmesh_ledger::SignedTransaction {
         let mut number = [0; 16];
         self.rng.fill_bytes(&mut number);
         let transaction = Transaction {

@@ -1,6 +1,6 @@
 //! Transactions that wait for a block.
 
-use ohmesh_ledger::{Block, TransactionError, Verified};
+use ohmesh_ledger::{Block, SignedTransaction, TransactionError, Verified};
 use ohmesh_units::{Canonical, Timestamp, TransactionId};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -45,6 +45,11 @@ impl Mempool {
         let id = verified.transaction().id();
         let waiting = self.order.get(&id).and_then(|at| self.waiting.get(at));
         waiting.is_some_and(|other| other.content() == verified.content())
+    }
+
+    /// The waiting transaction with the id of `signed`, whose signatures have been checked.
+    pub fn known(&self, signed: &SignedTransaction) -> Option<&Verified> {
+        self.order.get(&signed.transaction.id()).and_then(|at| self.waiting.get(at))
     }
 
     /// Whether a transaction of this id waits.

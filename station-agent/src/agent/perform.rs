@@ -3,7 +3,7 @@
 use super::{AHEAD_MAX, Actions, Agent, AgentError, AgentTimer, Decided, Effect, WalEntry};
 use crate::{disk::Disk, wire::Wire};
 use ohmesh_committee::{Action, Input};
-use ohmesh_ledger::{Block, Certificate, LedgerError, Proposed, open_block};
+use ohmesh_ledger::{Block, Certificate, LedgerError, Proposed, open_block, open_block_knowing};
 use ohmesh_units::{BlockId, Canonical, Timestamp};
 use std::time::Duration;
 
@@ -84,7 +84,8 @@ impl<D: Disk> Agent<D> {
 
     /// Whether the block may follow the head: its time, its signatures, every transaction, and the state it states.
     pub(super) fn judge(&mut self, now: Timestamp, bytes: &[u8]) -> bool {
-        let judged = open_block(&self.state, bytes).and_then(|(block, transactions)| {
+        let opened = open_block_knowing(&self.state, bytes, |signed| self.mempool.known(signed));
+        let judged = opened.and_then(|(block, transactions)| {
             let limit = now.checked_add(AHEAD_MAX).unwrap_or(now);
             if block.header.time > limit {
                 let (height, time) = (block.header.height, block.header.time);
