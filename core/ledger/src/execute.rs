@@ -15,8 +15,8 @@ pub use auction::blocks_needed;
 pub(crate) use key::first_generation;
 
 use crate::{
-    Applied, Block, Body, Canonical as _, Header, LedgerError, Object, SignedTransaction, State, Transaction, TransactionError,
-    Verified, state::Draft, transactions_root,
+    Applied, Block, Body, Canonical as _, Header, LedgerError, Object, SignedTransaction, State, Transaction,
+    TransactionError, Verified, state::Draft, transactions_root,
 };
 use ohmesh_units::{AccountId, BlockId, Hash, PublicKey, Timestamp, TransactionId};
 

@@ -173,7 +173,9 @@ mod tests {
 
     #[test]
     fn nobody_waits_long_for_a_turn() {
-        for stakes in [&[10, 10, 10, 10][..], &[1; 7], &[1; 32], &[30, 20, 15, 10, 10, 10, 5], &[1_000_003, 999_983, 7]] {
+        for stakes in
+            [&[10, 10, 10, 10][..], &[1; 7], &[1; 32], &[30, 20, 15, 10, 10, 10, 5], &[1_000_003, 999_983, 7]]
+        {
             let set = set(stakes);
             for (index, stake) in stakes.iter().enumerate() {
                 let expected = set.stake().div_ceil(*stake);

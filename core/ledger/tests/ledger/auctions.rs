@@ -552,8 +552,7 @@ fn nobody_within_the_reserve_is_proven_too() {
     market.town.ok(80, Body::AuctionBid { bid, evse: evse_of(80) }, &[]);
     market.town.block_at(Duration::from_secs(10), Vec::new());
     let seal = seal_secret(80).public();
-    let candidates =
-        market.auction(id).bids.into_iter().map(|bid| Candidate { bid, seal }).collect();
+    let candidates = market.auction(id).bids.into_iter().map(|bid| Candidate { bid, seal }).collect();
     buyer.on_closed(candidates, &mut market.rng).unwrap();
     let mut outcome = None;
     for n in [0usize, 1, 2] {
