@@ -15,6 +15,8 @@ mod duties;
 mod mempool;
 mod perform;
 mod query;
+mod selling;
+mod signer;
 
 pub use block_log::BlockLog;
 pub use mempool::Mempool;
@@ -22,6 +24,7 @@ pub use mempool::Mempool;
 use crate::{
     disk::Disk,
     record_log::{LogError, RecordLog},
+    seller::{self, CommandTag, Seller, SellerError, SellerEvent, SellerTimer, Setup},
     wire::Wire,
 };
 use duties::Duties;
@@ -32,7 +35,9 @@ use ohmesh_committee::{
 use ohmesh_ledger::{
     Applied, Block, Certificate, Header, LedgerError, SignedTransaction, State, Verified, Zone,
 };
-use ohmesh_units::{BlockId, Canonical, DecodeError, Hash, PublicKey, Reader, SigningKey, Timestamp};
+use ohmesh_ocpp::{ChargerName, session::Command};
+use ohmesh_units::{BlockId, Canonical, DecodeError, Domain, Hash, PublicKey, Reader, SigningKey, Timestamp};
+use signer::Signer;
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -58,10 +63,12 @@ pub enum AgentError {
     /// The committee cannot go on.
     #[error(transparent)]
     Committee(CommitteeError),
+    /// The seller cannot be opened.
+    #[error(transparent)]
+    Seller(#[from] SellerError),
 }
 
 /// What happened to the agent from outside.
-#[derive(Debug)]
 pub enum Event {
     /// An agent sent a message.
     Wire {
@@ -72,6 +79,8 @@ pub enum Event {
     },
     /// This validator can be reached now; it may have blocks that were decided meanwhile.
     Connected(PublicKey),
+    /// Something for the seller that this agent hosts.
+    Seller(seller::Input<'static>),
     /// A timer has run out.
     Elapsed(AgentTimer),
     /// An agent answered [`Effect::Fetch`].
@@ -83,8 +92,16 @@ pub enum Event {
     },
 }
 
+/// Who asks a question.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// The key its connection was authenticated with.
+    pub key: PublicKey,
+    /// The connection's TLS exporter: 32 bytes that only its two ends know.
+    pub exporter: [u8; 32],
+}
+
 /// What the agent wants done.
-#[derive(Debug)]
 pub enum Effect {
     /// Send to every other validator.
     Publish(Wire),
@@ -103,6 +120,17 @@ pub enum Effect {
         /// The first height wanted.
         height: u64,
     },
+    /// Tell a charger, and say with [`seller::Input::CommandDone`] how it ended.
+    Charger {
+        /// The charger.
+        charger: ChargerName,
+        /// What to tell it.
+        command: Box<Command>,
+        /// Names it until it ends.
+        tag: CommandTag,
+    },
+    /// For the log: what the seller does.
+    Sale(Box<SellerEvent>),
     /// A block is final, durable and applied.
     Decided(Box<Decided>),
     /// A peer's message was refused.
@@ -134,10 +162,11 @@ pub enum AgentTimer {
     Committee(Timer),
     /// The time to start this height.
     NextHeight(u64),
+    /// The seller's.
+    Seller(SellerTimer),
 }
 
 /// What an agent is told once.
-#[derive(Clone)]
 pub struct Settings {
     /// The key it votes with; an agent whose key is no validator's follows and serves phones.
     pub key: SigningKey,
@@ -147,6 +176,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Where the agent's randomness comes from: fresh from the system, or a simulation's.
     pub seed: [u8; 32],
+    /// What it sells, if it does.
+    pub seller: Option<Setup>,
 }
 
 /// One agent.
@@ -166,6 +197,8 @@ pub struct Agent<D> {
     next: Option<u64>,
     /// A validator's part in auctions; none for an agent that only follows.
     duties: Option<Duties>,
+    signer: Signer,
+    seller: Option<Seller>,
     effects: Vec<Effect>,
 }
 
@@ -192,9 +225,10 @@ impl<D: Disk> Agent<D> {
             timeouts: settings.timeouts,
             identify: identify_block,
         };
+        let signer = Signer::new(*state.zone_id(), settings.key.clone(), derive(&settings.seed, b"sign"));
         let duties = match state.zone().validators.index_of(&settings.key.public()) {
             Some(me) => {
-                let mut duties = Duties::open(&mut disk, seed, me, settings.key.clone(), settings.seed)?;
+                let mut duties = Duties::open(&mut disk, seed, me, derive(&settings.seed, b"duty"))?;
                 duties.note_all(state.objects());
                 Some(duties)
             }
@@ -206,19 +240,31 @@ impl<D: Disk> Agent<D> {
         if records.iter().any(|record| record.height() == height) {
             let (committee, replayed) =
                 Committee::replay(config, height, records, undecided_bytes).map_err(AgentError::Committee)?;
-            agent = Self::with(state, committee, settings.pace, disk, wal, blocks, head);
+            agent = Self::with(state, committee, settings.pace, disk, wal, blocks, head, signer);
             for bytes in undecided {
                 agent.judge(now, &bytes);
             }
             actions = replayed;
         } else {
-            agent = Self::with(state, Committee::new(config, height), settings.pace, disk, wal, blocks, head);
+            agent = Self::with(
+                state,
+                Committee::new(config, height),
+                settings.pace,
+                disk,
+                wal,
+                blocks,
+                head,
+                signer,
+            );
             agent.next = Some(height);
             agent.wait_for_next(now);
         }
         agent.duties = duties;
         agent.perform(now, actions)?;
         agent.do_duties(now)?;
+        if let Some(setup) = settings.seller {
+            agent.open_seller(now, setup)?;
+        }
         let effects = std::mem::take(&mut agent.effects);
         Ok((agent, effects))
     }
@@ -231,6 +277,7 @@ impl<D: Disk> Agent<D> {
         wal: RecordLog,
         blocks: BlockLog,
         head: Option<(Header, Certificate)>,
+        signer: Signer,
     ) -> Self {
         Self {
             me: committee.validator(),
@@ -245,6 +292,8 @@ impl<D: Disk> Agent<D> {
             drafts: BTreeMap::new(),
             next: None,
             duties: None,
+            signer,
+            seller: None,
             effects: Vec::new(),
         }
     }
@@ -278,6 +327,12 @@ impl<D: Disk> Agent<D> {
                     self.start_next(now)?;
                 }
             }
+            Event::Elapsed(AgentTimer::Seller(timer)) => {
+                self.tell_seller(now, seller::Input::Timer(timer))?;
+            }
+            Event::Seller(input) => {
+                self.tell_seller(now, input)?;
+            }
             Event::Fetched { from, blocks } => self.on_fetched(now, from, blocks)?,
         }
         Ok(std::mem::take(&mut self.effects))
@@ -307,9 +362,8 @@ impl<D: Disk> Agent<D> {
     fn check_signatures(&self, mut signed: Vec<SignedTransaction>) -> Vec<Verified> {
         signed.retain(|one| !self.mempool.holds_id(&one.transaction.id()));
         let zone = self.state.zone_id();
-        Verified::all(zone, signed.clone()).unwrap_or_else(|_| {
-            signed.into_iter().filter_map(|one| Verified::one(zone, one).ok()).collect()
-        })
+        Verified::all(zone, signed.clone())
+            .unwrap_or_else(|_| signed.into_iter().filter_map(|one| Verified::one(zone, one).ok()).collect())
     }
 
     /// Decided blocks from a peer: each is checked by the committee, committed, and the next one started at once.
@@ -386,9 +440,7 @@ impl Canonical for WalEntry {
     const MAX_BYTES: usize = Block::MAX_BYTES + 64;
 }
 
-fn read_wal(
-    frames: Vec<(crate::record_log::Extent, Vec<u8>)>,
-) -> Result<(Vec<WalRecord>, Vec<Vec<u8>>), AgentError> {
+fn read_wal(frames: Vec<crate::record_log::Frame>) -> Result<(Vec<WalRecord>, Vec<Vec<u8>>), AgentError> {
     let (mut records, mut blocks) = (Vec::new(), Vec::new());
     for (_, payload) in frames {
         let mut reader = Reader::new(&payload);
@@ -400,6 +452,12 @@ fn read_wal(
         }
     }
     Ok((records, blocks))
+}
+
+/// A seed of its own for one use.
+fn derive(seed: &[u8; 32], usage: &[u8; 4]) -> [u8; 32] {
+    const SEED: Domain = Domain::new("ohmesh/1 agent randomness");
+    SEED.hash(&[seed, usage]).0
 }
 
 /// The file of the write-ahead log.

@@ -20,6 +20,8 @@ pub trait Disk: Send + 'static {
     fn sync(&mut self, name: &str) -> io::Result<()>;
     /// Cuts a file to a length, durably.
     fn truncate(&mut self, name: &str, length: u64) -> io::Result<()>;
+    /// Puts these bytes in place of a file's, durably: after a crash it has the old ones or the new ones, whole.
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// A folder on disk that one process at a time may use.
@@ -84,6 +86,16 @@ impl Disk for Folder {
         let file = self.file(name)?;
         file.set_len(length)?;
         file.sync_all()
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let beside = self.path.join(format!("{name}.new"));
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        self.files.remove(name);
+        std::fs::rename(&beside, self.path.join(name))?;
+        File::open(&self.path)?.sync_all()
     }
 }
 
@@ -153,6 +165,12 @@ impl Disk for Memory {
         let file = files.entry(name.to_owned()).or_default();
         file.bytes.truncate(usize::try_from(length).map_err(io::Error::other)?);
         file.durable = file.bytes.len();
+        Ok(())
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let file = MemoryFile { bytes: bytes.to_vec(), durable: bytes.len() };
+        self.files().insert(name.to_owned(), file);
         Ok(())
     }
 }

@@ -7,7 +7,8 @@
 
 use ohmesh_committee::{Pace, Timeouts};
 use ohmesh_ledger::{
-    Asset, Body, Distributor, Journal, Leg, SignedTransaction, Transaction, Treasury, Validator, ValidatorSet, Zone,
+    Asset, Body, Distributor, Journal, Leg, SignedTransaction, Transaction, Treasury, Validator,
+    ValidatorSet, Zone,
 };
 use ohmesh_tests::{account, key};
 use ohmesh_units::{
@@ -102,7 +103,12 @@ struct World {
 impl World {
     fn new() -> Self {
         let validators = (1..=VALIDATORS)
-            .map(|n| Validator { name: format!("v{n}"), key: key(n).public(), stake: 1, address: String::new() })
+            .map(|n| Validator {
+                name: format!("v{n}"),
+                key: key(n).public(),
+                stake: 1,
+                address: String::new(),
+            })
             .collect();
         let corner = |lat, lon| Position::from_e7(lat, lon).unwrap();
         let now_ms = 1_800_000_000_000;
@@ -125,10 +131,16 @@ impl World {
             applied: 0,
         };
         for n in 1..=VALIDATORS {
-            let settings =
-                Settings { key: key(n), pace: Pace::default(), timeouts: Timeouts::default(), seed: [n; 32] };
+            let settings = Settings {
+                key: key(n),
+                pace: Pace::default(),
+                timeouts: Timeouts::default(),
+                seed: [n; 32],
+                seller: None,
+            };
             let (agent, effects) =
-                Agent::open(zone.clone(), settings, Memory::default(), Timestamp::from_millis(now_ms)).unwrap();
+                Agent::open(zone.clone(), settings, Memory::default(), Timestamp::from_millis(now_ms))
+                    .unwrap();
             world.agents.push(agent);
             world.perform(usize::from(n) - 1, effects);
         }

@@ -102,8 +102,14 @@ impl Committee {
     pub fn start(&mut self, n: u8) {
         let endpoint = self.endpoint(n);
         let seed = self.seed_of(n);
-        let settings = Settings { key: key(n), pace: Pace::default(), timeouts: Timeouts::default(), seed };
-        let daemon = Daemon::start(&self.file, settings, self.disks[&n].clone(), endpoint).unwrap();
+        let settings = Settings {
+            key: key(n),
+            pace: Pace::default(),
+            timeouts: Timeouts::default(),
+            seed,
+            seller: None,
+        };
+        let daemon = Daemon::start(&self.file, settings, self.disks[&n].clone(), endpoint, None).unwrap();
         self.running.insert(n, daemon);
     }
 

@@ -3,8 +3,8 @@
 //! All of it is read off the state after each block, so that a restart needs nothing but the key shares, which are durable
 //! before anybody hears of them. A validator that restarts in the middle of a key generation stays silent in that attempt.
 
-use super::{Agent, AgentError, Effect};
-use crate::{disk::Disk, record_log::RecordLog, wire::Wire};
+use super::{Agent, AgentError};
+use crate::{disk::Disk, record_log::RecordLog};
 use ohmesh_auction::{
     key::{
         EpochKey, KeyShares, ValidatorIndex,
@@ -13,17 +13,16 @@ use ohmesh_auction::{
     },
     role::{Block as BlockAt, Validator, ValidatorAction},
 };
-use ohmesh_ledger::{Auction, Block, Body, KeyGeneration, Object, Transaction, Verified, epoch_key_id};
-use ohmesh_units::{AccountId, AuctionId, Hash, Reader, SigningKey, Timestamp};
+use ohmesh_ledger::{Auction, Block, Body, KeyGeneration, Object, epoch_key_id};
+use ohmesh_units::{AuctionId, Hash, Reader, Timestamp};
 use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
-use std::{collections::BTreeMap, time::Duration};
+use rand_core::SeedableRng;
+use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 /// The duties of one validator.
 pub(super) struct Duties {
     me: ValidatorIndex,
-    key: SigningKey,
     rng: ChaCha20Rng,
     shares: RecordLog,
     role: Validator,
@@ -45,14 +44,8 @@ struct Dealing {
 }
 
 impl Duties {
-    /// Opens the duties of the validator with `key`, with the shares it keeps on disk.
-    pub(super) fn open(
-        disk: &mut dyn Disk,
-        zone: Hash,
-        me: u16,
-        key: SigningKey,
-        seed: [u8; 32],
-    ) -> Result<Self, AgentError> {
+    /// Opens the duties of validator `me`, with the shares it keeps on disk.
+    pub(super) fn open(disk: &mut dyn Disk, zone: Hash, me: u16, seed: [u8; 32]) -> Result<Self, AgentError> {
         let (shares, frames) = RecordLog::open(disk, SHARES, zone)?;
         let mut waiting = BTreeMap::new();
         for (extent, payload) in frames {
@@ -64,7 +57,6 @@ impl Duties {
         }
         Ok(Self {
             me: ValidatorIndex(me),
-            key,
             rng: ChaCha20Rng::from_seed(seed),
             shares,
             role: Validator::default(),
@@ -234,25 +226,6 @@ impl Duties {
         *sent = Some(head.height);
         Some(Body::AuctionRelease(release))
     }
-
-    /// Signs what is owed.
-    fn sign(
-        &mut self,
-        zone: ohmesh_units::ZoneId,
-        now: Timestamp,
-        body: Body,
-    ) -> ohmesh_ledger::SignedTransaction {
-        let mut number = [0; 16];
-        self.rng.fill_bytes(&mut number);
-        let transaction = Transaction {
-            zone,
-            sender: AccountId::of(&self.key.public()),
-            number: u128::from_be_bytes(number),
-            valid_until: now.checked_add(VALID_FOR).unwrap_or(now),
-            body,
-        };
-        transaction.sign(&[&self.key])
-    }
 }
 
 impl<D: Disk> Agent<D> {
@@ -260,21 +233,8 @@ impl<D: Disk> Agent<D> {
     pub(super) fn do_duties(&mut self, now: Timestamp) -> Result<(), AgentError> {
         let Some(mut duties) = self.duties.take() else { return Ok(()) };
         let owed = duties.due(&mut self.disk, &self.state);
-        let zone = *self.state.zone_id();
-        let now = now.max(self.state.head().time);
-        let signed: Vec<_> = match &owed {
-            Ok(owed) => owed.iter().map(|body| duties.sign(zone, now, body.clone())).collect(),
-            Err(_) => Vec::new(),
-        };
         self.duties = Some(duties);
-        owed?;
-        for signed in signed {
-            let verified = Verified::one(&zone, signed).expect("signed just now for this zone");
-            let copy = verified.signed().clone();
-            if self.admit(now, verified) {
-                self.effects.push(Effect::Publish(Wire::Transactions(vec![copy])));
-            }
-        }
+        self.submit_own(now, owed?);
         Ok(())
     }
 }
@@ -283,7 +243,5 @@ impl<D: Disk> Agent<D> {
 const SHARES: &str = "auction-keys.log";
 /// The epoch whose key serves; there is one until validator sets change.
 const EPOCH: u64 = 0;
-/// How long a validator's own transactions are valid.
-const VALID_FOR: Duration = Duration::from_secs(600);
 /// After how many blocks a release that has had no effect is sent again.
 const RESEND_BLOCKS: u64 = 5;

@@ -139,6 +139,7 @@ impl<D: Disk> Agent<D> {
         }
         self.next = Some(self.state.head().height + 1);
         self.do_duties(now)?;
+        self.show_block(now, &block)?;
         self.wait_for_next(now);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What phones ask.
 
-use super::{Agent, AgentError, Effect};
-use crate::{disk::Disk, wire::Wire};
+use super::{Agent, AgentError, Asker, Effect};
+use crate::{disk::Disk, seller, wire::Wire};
 use ohmesh_ledger::{
     Answer, Block, LedgerError, Proof, Query, SignedTransaction, TransactionError, Verified, epoch_key_id,
 };
@@ -9,7 +9,12 @@ use ohmesh_units::{Hash, Timestamp};
 
 impl<D: Disk> Agent<D> {
     /// Answers a question at `now`. Only the disk can fail here; a question that makes no sense is refused in the answer.
-    pub fn answer(&mut self, now: Timestamp, query: Query) -> Result<(Answer, Vec<Effect>), AgentError> {
+    pub fn answer(
+        &mut self,
+        now: Timestamp,
+        asker: Asker,
+        query: Query,
+    ) -> Result<(Answer, Vec<Effect>), AgentError> {
         let answer = match query {
             Query::Head => Answer::Head(self.head.clone().map(Box::new)),
             Query::Account(id) => self.proofs(self.state.prove_account(&id).unwrap_or_default()),
@@ -24,7 +29,14 @@ impl<D: Disk> Agent<D> {
             Query::EpochKey(epoch) => {
                 self.proofs(self.state.prove_object(&epoch_key_id(epoch)).into_iter().collect())
             }
-            Query::Sale { .. } => Answer::Refused("this agent sells nothing".into()),
+            Query::Sale { auction, messages } => {
+                let Asker { key: from, exporter } = asker;
+                let input = seller::Input::Sale { auction, from, exporter, messages };
+                match self.tell_seller(now, input)? {
+                    Some(messages) => Answer::Sale(messages),
+                    None => Answer::Refused("this agent sells nothing".into()),
+                }
+            }
             Query::Blocks { from } => Answer::Blocks(self.blocks_from(from)?),
         };
         Ok((answer, std::mem::take(&mut self.effects)))
