@@ -234,56 +234,18 @@ impl<D: Disk> Agent<D> {
             }
             None => None,
         };
-        let undecided_bytes = undecided.iter().map(|bytes| bytes.clone().into()).collect();
-        let mut agent;
-        let mut actions = Vec::new();
-        if records.iter().any(|record| record.height() == height) {
-            let (committee, replayed) =
-                Committee::replay(config, height, records, undecided_bytes).map_err(AgentError::Committee)?;
-            agent = Self::with(state, committee, settings.pace, disk, wal, blocks, head, signer);
-            for bytes in undecided {
-                agent.judge(now, &bytes);
-            }
-            actions = replayed;
+        let was_running = records.iter().any(|record| record.height() == height);
+        let (committee, actions) = if was_running {
+            let bytes = undecided.iter().map(|bytes| bytes.clone().into()).collect();
+            Committee::replay(config, height, records, bytes).map_err(AgentError::Committee)?
         } else {
-            agent = Self::with(
-                state,
-                Committee::new(config, height),
-                settings.pace,
-                disk,
-                wal,
-                blocks,
-                head,
-                signer,
-            );
-            agent.next = Some(height);
-            agent.wait_for_next(now);
-        }
-        agent.duties = duties;
-        agent.perform(now, actions)?;
-        agent.do_duties(now)?;
-        if let Some(setup) = settings.seller {
-            agent.open_seller(now, setup)?;
-        }
-        let effects = std::mem::take(&mut agent.effects);
-        Ok((agent, effects))
-    }
-
-    fn with(
-        state: State,
-        committee: Committee,
-        pace: Pace,
-        disk: D,
-        wal: RecordLog,
-        blocks: BlockLog,
-        head: Option<(Header, Certificate)>,
-        signer: Signer,
-    ) -> Self {
-        Self {
+            (Committee::new(config, height), Vec::new())
+        };
+        let mut agent = Self {
             me: committee.validator(),
             state,
             committee,
-            pace,
+            pace: settings.pace,
             disk,
             wal,
             blocks,
@@ -291,11 +253,26 @@ impl<D: Disk> Agent<D> {
             head,
             drafts: BTreeMap::new(),
             next: None,
-            duties: None,
+            duties,
             signer,
             seller: None,
             effects: Vec::new(),
+        };
+        if was_running {
+            for bytes in undecided {
+                agent.judge(now, &bytes);
+            }
+        } else {
+            agent.next = Some(height);
+            agent.wait_for_next(now);
         }
+        agent.perform(now, actions)?;
+        agent.do_duties(now)?;
+        if let Some(setup) = settings.seller {
+            agent.open_seller(now, setup)?;
+        }
+        let effects = std::mem::take(&mut agent.effects);
+        Ok((agent, effects))
     }
 
     /// The state after the newest final block.

@@ -1,5 +1,6 @@
 //! The command line. Each command is one file; what it prints for people it also prints as JSON.
 
+mod charger;
 mod check_config;
 mod key;
 mod ledger;
@@ -8,7 +9,7 @@ mod zone;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 /// An agent of a charging zone: one of those who keep the ledger together.
 #[derive(Parser)]
@@ -24,7 +25,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Show the whole thing on this machine: agents over QUIC, drivers with replicas, every check.
-    //Demo(crate::demo::DemoArgs),
+    Demo(crate::demo::DemoArgs),
     /// Make, join or show a zone file.
     #[command(subcommand)]
     Zone(zone::ZoneCommand),
@@ -35,6 +36,9 @@ enum Command {
     Run(run::RunArgs),
     /// Check a configuration and everything it names, without running.
     CheckConfig(run::RunArgs),
+    /// Make a charger's password, show the chargers, tell them something.
+    #[command(subcommand)]
+    Charger(charger::ChargerCommand),
     /// Ask about the ledger.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -45,11 +49,12 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        //Command::Demo(args) => crate::demo::run(args, cli.json),
+        Command::Demo(args) => crate::demo::run(args, cli.json),
         Command::Zone(command) => zone::run(command, cli.json),
         Command::Key(command) => key::run(command, cli.json),
         Command::Run(args) => run::run(args, cli.json),
         Command::CheckConfig(args) => check_config::run(args, cli.json),
+        Command::Charger(command) => charger::run(command, cli.json),
         Command::Ledger(command) => ledger::run(command, cli.json),
     };
     match result {
@@ -72,7 +77,7 @@ fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> e
 }
 
 /// A path that a command writes to; refuses to overwrite unless told so.
-fn fresh(path: &PathBuf, force: bool) -> eyre::Result<()> {
+fn fresh(path: &Path, force: bool) -> eyre::Result<()> {
     if path.exists() && !force {
         eyre::bail!("{} exists already; --force overwrites it", path.display());
     }

@@ -1,13 +1,20 @@
 //! The agent's configuration: a TOML file, overruled by `OHMESH_*` variables, overruled by flags. Unknown keys are errors.
 
-use eyre::{Context, Result, bail, eyre};
+use crate::charging::{PasswordHash, Registered};
+use eyre::{Context, Result, bail, ensure, eyre};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
 use ohmesh_committee::{Pace, Timeouts};
+use ohmesh_ocpp::{
+    ChargerName,
+    session::{MAX_OUTLETS, Outlet},
+};
+use ohmesh_units::Power;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -32,6 +39,35 @@ pub struct AgentConfig {
     pub clock_factor: u64,
     /// What is logged: error, warn, info, debug or trace.
     pub log: String,
+    /// Where chargers connect (OCPP over WebSocket, TCP); none: no charger does.
+    pub ocpp_listen: Option<SocketAddr>,
+    /// The chargers that may connect.
+    pub charger: Vec<ChargerConfig>,
+}
+
+/// One charger that may connect: a `[[charger]]` table.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChargerConfig {
+    /// Its name: the last part of its URL, and its user.
+    pub name: String,
+    /// The hash of its password: `station-agent charger password NAME` makes both.
+    pub password_hash: String,
+    /// Its outlets.
+    pub outlets: Vec<OutletConfig>,
+    /// Tokens of the operator's own, which may always charge here without a contract: at most 64, of 1 to 36 characters.
+    #[serde(default)]
+    pub cards: Vec<String>,
+}
+
+/// One outlet of a charger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutletConfig {
+    /// Its number, from 1; the connector's number in OCPP 1.6.
+    pub evse: u16,
+    /// The most power it can deliver, in watts: 1 to 2,000,000.
+    pub power_w: u32,
 }
 
 impl Default for AgentConfig {
@@ -45,6 +81,8 @@ impl Default for AgentConfig {
             idle_block_ms: 10_000,
             clock_factor: 1,
             log: "info".into(),
+            ocpp_listen: None,
+            charger: Vec::new(),
         }
     }
 }
@@ -87,7 +125,29 @@ impl AgentConfig {
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.as_str()) {
             bail!("log is {:?}: error, warn, info, debug or trace are allowed", self.log);
         }
-        Ok(())
+        if self.ocpp_listen.is_none() && !self.charger.is_empty() {
+            bail!("there is a [[charger]], but ocpp_listen does not say where chargers connect");
+        }
+        self.chargers().map(|_| ())
+    }
+
+    /// The folder of the chargers' journal and the operator's socket.
+    pub fn charging_dir(&self) -> PathBuf {
+        self.data_dir.join("charging")
+    }
+
+    /// The chargers that may connect.
+    pub fn chargers(&self) -> Result<Vec<Registered>> {
+        if self.charger.len() > CHARGERS_MAX {
+            bail!("{} chargers, at most {CHARGERS_MAX} are allowed", self.charger.len());
+        }
+        let mut names = BTreeSet::new();
+        let mut register = |charger: &ChargerConfig| {
+            ensure!(names.insert(charger.name.clone()), "the name is taken by another");
+            charger.registered()
+        };
+        let named = |charger: &ChargerConfig| format!("charger {:?}", charger.name);
+        self.charger.iter().map(|charger| register(charger).with_context(|| named(charger))).collect()
     }
 
     /// How often there is a block.
@@ -100,6 +160,46 @@ impl AgentConfig {
         Timeouts::default().divided_by(self.clock_factor)
     }
 }
+
+impl ChargerConfig {
+    fn registered(&self) -> Result<Registered> {
+        let name = ChargerName::new(&self.name)
+            .map_err(|_| eyre!("name: 1 to 48 letters, digits and *-_=|@. are allowed"))?;
+        let password = PasswordHash::from_hex(&self.password_hash).context("password_hash")?;
+        let numbers: BTreeSet<u16> = self.outlets.iter().map(|outlet| outlet.evse).collect();
+        if !(1..=MAX_OUTLETS).contains(&self.outlets.len())
+            || numbers.len() != self.outlets.len()
+            || numbers.contains(&0)
+        {
+            bail!("outlets: 1 to {MAX_OUTLETS} with different evse numbers from 1 are allowed");
+        }
+        if let Some(outlet) = self.outlets.iter().find(|outlet| !(1..=POWER_W_MAX).contains(&outlet.power_w))
+        {
+            bail!("outlets: power_w is {}, 1 to {POWER_W_MAX} are allowed", outlet.power_w);
+        }
+        if self.cards.len() > CARDS_MAX {
+            bail!("{} cards, at most {CARDS_MAX} are allowed", self.cards.len());
+        }
+        if let Some(card) =
+            self.cards.iter().find(|card| !(1..=CARD_CHARS_MAX).contains(&card.chars().count()))
+        {
+            bail!("cards: {card:?} does not have 1 to {CARD_CHARS_MAX} characters");
+        }
+        let outlet =
+            |outlet: &OutletConfig| Outlet { evse: outlet.evse, rated: Power::from_w(outlet.power_w) };
+        let outlets = self.outlets.iter().map(outlet).collect();
+        Ok(Registered { name, password, outlets, cards: self.cards.clone() })
+    }
+}
+
+/// The most chargers of one agent: one task and a few kilobytes each.
+const CHARGERS_MAX: usize = 4096;
+/// The most power of an outlet: half as much again as the largest plug for lorries.
+const POWER_W_MAX: u32 = 2_000_000;
+/// The most cards of a charger: they share its grants with drivers.
+const CARDS_MAX: usize = 64;
+/// The longest token (OCPP 2.0.1 `IdTokenType`; 1.6 chargers send up to 20 of them).
+const CARD_CHARS_MAX: usize = 36;
 
 #[cfg(test)]
 mod tests {
@@ -123,10 +223,38 @@ mod tests {
             ("listen = \"nowhere\"", "listen"),
             ("log = \"loud\"", "log"),
             ("= 3", "agent.toml"),
+            ("ocpp_listen = \"here\"", "ocpp_listen"),
+            (&charger("").replace("ocpp_listen = \"127.0.0.1:0\"", ""), "ocpp_listen"),
+            (&charger("colour = \"red\""), "colour"),
+            (&charger("").replace("CP1", "a b"), "a b"),
+            (&charger("").replace("evse", "plug"), "plug"),
+            (&charger("").replace("evse = 1", "evse = 0"), "outlets"),
+            (&charger("").replace("22000", "0"), "power_w"),
+            (&charger("").replace("00000000", "0000"), "password_hash"),
+            (&charger("cards = [\"\"]"), "cards"),
+            (&(charger("") + &charger("").replace("ocpp_listen = \"127.0.0.1:0\"", "")), "taken"),
         ] {
             let error = format!("{:#}", load(text).unwrap_err());
             assert!(error.contains(named), "{text}: {error}");
         }
+    }
+
+    fn charger(more: &str) -> String {
+        let hash = "0".repeat(64);
+        format!(
+            "ocpp_listen = \"127.0.0.1:0\"\n[[charger]]\nname = \"CP1\"\npassword_hash = \"{hash}\"\n\
+             outlets = [{{ evse = 1, power_w = 22000 }}]\n{more}\n"
+        )
+    }
+
+    #[test]
+    fn chargers_are_read() {
+        assert!(load("").unwrap().chargers().unwrap().is_empty());
+        let config = load(&charger("cards = [\"04A2\"]")).unwrap();
+        let chargers = config.chargers().unwrap();
+        assert_eq!(chargers[0].name.as_str(), "CP1");
+        assert_eq!(chargers[0].outlets, [Outlet { evse: 1, rated: Power::from_w(22_000) }]);
+        assert_eq!(chargers[0].cards, ["04A2"]);
     }
 
     #[test]

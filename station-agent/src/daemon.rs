@@ -8,12 +8,15 @@
 //! ```
 
 use crate::{
-    agent::{Agent, AgentError, AgentTimer, Effect, Event, Settings},
+    agent::{Agent, AgentError, AgentTimer, Asker, Effect, Event, Settings},
+    charging::{ChargerStatus, Chargers, EvseStatus},
     disk::Disk,
+    seller::{self, CommandTag, OpenTransaction, OutletStatus},
     wire::Wire,
 };
 use ohmesh_ledger::{Answer, Certificate, Header, LedgerError, Query, ZoneFile};
 use ohmesh_mesh::{Endpoint, Inbound, Limits, MeshError, Peer, Refusal};
+use ohmesh_ocpp::{ChargerName, session::Command};
 use ohmesh_units::{Canonical, PublicKey};
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -65,12 +68,14 @@ pub fn limits() -> Limits {
 }
 
 impl Daemon {
-    /// Starts an agent of a sealed zone on its disk and endpoint. It reads the endpoint's clock and no other.
+    /// Starts an agent of a sealed zone on its disk and endpoint; what it sells, it sells at `chargers`. It reads the
+    /// endpoint's clock and no other.
     pub fn start<D: Disk>(
         file: &ZoneFile,
         settings: Settings,
         disk: D,
         endpoint: Endpoint,
+        chargers: Option<Chargers>,
     ) -> Result<Self, DaemonError> {
         let zone = file.sealed()?.clone();
         let me = settings.key.public();
@@ -93,7 +98,10 @@ impl Daemon {
                 tasks.spawn(link.run());
             }
         }
-        tasks.spawn(accept(endpoint.clone(), inbox));
+        if let Some(chargers) = &chargers {
+            tasks.spawn(listen(chargers.clone(), inbox.clone()));
+        }
+        tasks.spawn(accept(endpoint.clone(), inbox.clone()));
         let first = Status { head: agent.head().cloned(), waiting: 0 };
         let (published, status) = watch::channel(first);
         let (stop, stopped) = oneshot::channel();
@@ -101,6 +109,9 @@ impl Daemon {
             agent,
             endpoint: endpoint.clone(),
             links,
+            chargers,
+            commands: JoinSet::new(),
+            inbox,
             events,
             timers: BTreeMap::new(),
             published,
@@ -141,13 +152,17 @@ impl Daemon {
 
 enum Incoming {
     Event(Event),
-    Query(Query, oneshot::Sender<Answer>),
+    Query(Asker, Query, oneshot::Sender<Answer>),
 }
 
 struct Core<D> {
     agent: Agent<D>,
     endpoint: Endpoint,
-    links: BTreeMap<PublicKey, mpsc::Sender<Command>>,
+    links: BTreeMap<PublicKey, mpsc::Sender<Order>>,
+    chargers: Option<Chargers>,
+    /// Commands of chargers that have not ended.
+    commands: JoinSet<()>,
+    inbox: mpsc::Sender<Incoming>,
     events: mpsc::Receiver<Incoming>,
     timers: BTreeMap<AgentTimer, Instant>,
     published: watch::Sender<Status>,
@@ -174,8 +189,8 @@ impl<D: Disk> Core<D> {
                 }
                 incoming = self.events.recv() => match incoming {
                     Some(Incoming::Event(event)) => self.agent.handle(self.now(), event)?,
-                    Some(Incoming::Query(query, reply)) => {
-                        let (answer, effects) = self.agent.answer(self.now(), query)?;
+                    Some(Incoming::Query(asker, query, reply)) => {
+                        let (answer, effects) = self.agent.answer(self.now(), asker, query)?;
                         // Whoever asked may have gone; that is no concern of the ledger.
                         let _ = reply.send(answer);
                         effects
@@ -196,16 +211,16 @@ impl<D: Disk> Core<D> {
             match effect {
                 Effect::Publish(wire) => {
                     let bytes: Arc<[u8]> = wire.encode().into();
-                    self.links.values().for_each(|link| send(link, Command::Send(bytes.clone())));
+                    self.links.values().for_each(|link| send(link, Order::Send(bytes.clone())));
                 }
                 Effect::Send(key, wire) => {
                     if let Some(link) = self.links.get(&key) {
-                        send(link, Command::Send(wire.encode().into()));
+                        send(link, Order::Send(wire.encode().into()));
                     }
                 }
                 Effect::Fetch { from, height } => {
                     if let Some(link) = self.links.get(&from) {
-                        send(link, Command::Fetch { height });
+                        send(link, Order::Fetch { height });
                     }
                 }
                 Effect::SetTimer(timer, wait) => {
@@ -223,6 +238,8 @@ impl<D: Disk> Core<D> {
                     let head = Some((decided.header, decided.certificate));
                     self.published.send_replace(Status { head, waiting: self.agent.waiting() });
                 }
+                Effect::Charger { charger, command, tag } => self.command(charger, *command, tag),
+                Effect::Sale(event) => tracing::info!(?event, "sale"),
                 Effect::Refused { from, reason } if reason.is_fault() => {
                     tracing::warn!(peer = %from, %reason, "message refused");
                 }
@@ -240,14 +257,72 @@ impl<D: Disk> Core<D> {
     }
 }
 
+/// Tells a charger in a task of its own; the outcome comes back as an event.
+impl<D> Core<D> {
+    fn command(&mut self, charger: ChargerName, command: Command, tag: CommandTag) {
+        let (chargers, inbox) = (self.chargers.clone(), self.inbox.clone());
+        self.commands.spawn(async move {
+            let outcome = match chargers {
+                Some(chargers) => chargers.command(&charger, command).await.ok(),
+                None => None,
+            };
+            let done = seller::Input::CommandDone { command: tag, outcome };
+            // The core has gone only when the whole agent has.
+            let _ = inbox.send(Incoming::Event(Event::Seller(done))).await;
+        });
+        while self.commands.try_join_next().is_some() {}
+    }
+}
+
+/// Passes on what happens at the chargers; after events were missed, how every outlet is.
+async fn listen(chargers: Chargers, inbox: mpsc::Sender<Incoming>) {
+    let mut events = chargers.events();
+    let mut news = outlets(&chargers);
+    loop {
+        for input in news.drain(..) {
+            if inbox.send(Incoming::Event(Event::Seller(input))).await.is_err() {
+                return;
+            }
+        }
+        match events.next().await {
+            Ok(Some((charger, event))) => news.push(seller::Input::Charger(charger, event)),
+            Ok(None) => return,
+            Err(missed) => {
+                tracing::warn!(%missed, "asking every outlet");
+                news = outlets(&chargers);
+            }
+        }
+    }
+}
+
+/// How every outlet is now.
+fn outlets(chargers: &Chargers) -> Vec<seller::Input<'static>> {
+    let of_one = |(charger, status): (ChargerName, ChargerStatus)| {
+        let online = status.connected.is_some();
+        let open = status.open;
+        status.evses.into_iter().map(move |outlet| {
+            let open = open.iter().find(|transaction| transaction.evse == outlet.evse);
+            let open = open.map(|transaction| OpenTransaction {
+                key: transaction.key.clone(),
+                token: transaction.token.clone(),
+                energy: transaction.energy,
+            });
+            let EvseStatus { evse, state, register } = outlet;
+            let status = OutletStatus { online, state, register, open };
+            seller::Input::Outlet { charger: charger.clone(), evse, status }
+        })
+    };
+    chargers.status().into_iter().flat_map(of_one).collect()
+}
+
 /// Queues for a peer; a full queue means that the peer is away, and what it misses it fetches later.
-fn send(link: &mpsc::Sender<Command>, command: Command) {
-    if link.try_send(command).is_err() {
+fn send(link: &mpsc::Sender<Order>, order: Order) {
+    if link.try_send(order).is_err() {
         tracing::debug!("a peer's queue is full: message dropped");
     }
 }
 
-enum Command {
+enum Order {
     Send(Arc<[u8]>),
     Fetch { height: u64 },
 }
@@ -257,7 +332,7 @@ struct Link {
     endpoint: Endpoint,
     key: PublicKey,
     address: String,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Order>,
     inbox: mpsc::Sender<Incoming>,
 }
 
@@ -299,8 +374,8 @@ impl Link {
             };
             let done = match command {
                 None => break None,
-                Some(Command::Send(bytes)) => peer.send(&bytes).await,
-                Some(Command::Fetch { height }) => self.fetch(&peer, height).await,
+                Some(Order::Send(bytes)) => peer.send(&bytes).await,
+                Some(Order::Fetch { height }) => self.fetch(&peer, height).await,
             };
             if let Err(error) = done {
                 match peer.close_reason() {
@@ -370,6 +445,7 @@ async fn accept(endpoint: Endpoint, inbox: mpsc::Sender<Incoming>) {
 /// Reads what a peer sends until its connection ends.
 async fn read(peer: Peer, inbox: mpsc::Sender<Incoming>) {
     let from = peer.key();
+    let asker = Asker { key: from, exporter: peer.exporter() };
     loop {
         match peer.next().await {
             Ok(Inbound::Message(bytes)) => match Wire::decode(&bytes) {
@@ -390,7 +466,7 @@ async fn read(peer: Peer, inbox: mpsc::Sender<Incoming>) {
                     }
                 };
                 let (answer, answered) = oneshot::channel();
-                if inbox.send(Incoming::Query(query, answer)).await.is_err() {
+                if inbox.send(Incoming::Query(asker, query, answer)).await.is_err() {
                     return;
                 }
                 tokio::spawn(async move {

@@ -1,6 +1,7 @@
 //! A file of records, each bound to all before it, that tells a torn end from damage.
 //!
-//! A frame is `length (u32, big-endian) | check (32 bytes) | payload`, the check being a hash of the frame before it and the
+//! The file begins with eight fixed bytes and the seed it belongs to, so that a log of another zone is not taken for a torn
+//! one. A frame is `length (u32, big-endian) | check (32 bytes) | payload`, the check being a hash of the frame before it and the
 //! payload. Records collected by [`RecordLog::push`] are written as one frame by [`RecordLog::sync`], which returns when
 //! they are durable.
 //!
@@ -22,6 +23,12 @@ pub enum LogError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// The log belongs to another zone.
+    #[error("{file} belongs to another zone")]
+    OtherZone {
+        /// The file.
+        file: &'static str,
+    },
     /// A frame that was once durable no longer reads as it was written.
     #[error("{file} is damaged at byte {offset}")]
     Damaged {
@@ -41,6 +48,9 @@ pub struct RecordLog {
     waiting: Vec<u8>,
 }
 
+/// A frame's payload and its place in the file.
+pub type Frame = (Extent, Vec<u8>);
+
 /// Where a frame's payload lies in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extent {
@@ -53,20 +63,30 @@ pub struct Extent {
 impl RecordLog {
     /// Opens a log and gives every frame's payload with its place. `seed` is hashed into the first frame, so that a log
     /// of another zone does not open. An unfinished last frame is cut off.
-    pub fn open(
-        disk: &mut dyn Disk,
-        file: &'static str,
-        seed: Hash,
-    ) -> Result<(Self, Vec<(Extent, Vec<u8>)>), LogError> {
-        let bytes = disk.read(file).map_err(|error| LogError::Disk { file, error })?;
-        let mut log = Self { file, seed, check: seed, length: 0, waiting: Vec::new() };
+    pub fn open(disk: &mut dyn Disk, file: &'static str, seed: Hash) -> Result<(Self, Vec<Frame>), LogError> {
+        let failed = |error| LogError::Disk { file, error };
+        let bytes = disk.read(file).map_err(failed)?;
+        let mut log = Self { file, seed, check: seed, length: HEADER as u64, waiting: Vec::new() };
         let mut frames = Vec::new();
-        let mut at = 0;
+        if bytes.len() < HEADER {
+            // A new file, or one that a crash left before anything in it was acknowledged.
+            disk.truncate(file, 0).map_err(failed)?;
+            disk.append(file, &[&MAGIC[..], &seed.0].concat()).map_err(failed)?;
+            disk.sync(file).map_err(failed)?;
+            return Ok((log, frames));
+        }
+        if bytes[..MAGIC.len()] != MAGIC[..] {
+            return Err(LogError::Damaged { file, offset: 0 });
+        }
+        if bytes[MAGIC.len()..HEADER] != seed.0 {
+            return Err(LogError::OtherZone { file });
+        }
+        let mut at = HEADER;
         while at < bytes.len() {
             let rest = &bytes[at..];
             let Some((payload, check)) = log.frame(rest) else {
                 if is_torn(rest) {
-                    disk.truncate(file, log.length).map_err(|error| LogError::Disk { file, error })?;
+                    disk.truncate(file, log.length).map_err(failed)?;
                     break;
                 }
                 return Err(LogError::Damaged { file, offset: log.length });
@@ -107,10 +127,11 @@ impl RecordLog {
 
     /// Forgets everything, durably.
     pub fn reset(&mut self, disk: &mut dyn Disk) -> Result<(), LogError> {
-        disk.truncate(self.file, 0).map_err(|error| LogError::Disk { file: self.file, error })?;
+        let failed = |error| LogError::Disk { file: self.file, error };
+        disk.truncate(self.file, HEADER as u64).map_err(failed)?;
         self.waiting.clear();
         self.check = self.seed;
-        self.length = 0;
+        self.length = HEADER as u64;
         Ok(())
     }
 
@@ -137,7 +158,11 @@ fn is_torn(rest: &[u8]) -> bool {
     HEAD.saturating_add(claimed) >= rest.len() || rest.iter().take(HEAD).all(|byte| *byte == 0)
 }
 
+/// Length and check of a frame.
 const HEAD: usize = 4 + 32;
+/// What every log begins with, before its seed.
+const MAGIC: &[u8; 8] = b"ohmlog 1";
+const HEADER: usize = MAGIC.len() + 32;
 
 #[cfg(test)]
 mod tests {
@@ -182,21 +207,32 @@ mod tests {
     fn damage_before_the_end_is_not_forgotten() {
         let whole = written().read(FILE).unwrap();
         let last = whole.len() - (HEAD + 4 + 5);
-        for at in 4..last {
+        for at in 0..last {
             let mut disk = written();
             disk.edit(FILE, |bytes| bytes[at] ^= 0x40);
             let found = records(&mut disk);
-            let cut = found.as_ref().is_ok_and(|records| records.len() < 2);
-            assert!(matches!(found, Err(LogError::Damaged { .. })) || cut, "byte {at}: {found:?}");
-            let length_byte = at % (HEAD + 7) < 4;
-            assert!(matches!(found, Err(LogError::Damaged { .. })) || length_byte, "byte {at}");
+            match at {
+                0..8 => assert!(matches!(found, Err(LogError::Damaged { offset: 0, .. })), "byte {at}"),
+                8..HEADER => assert!(matches!(found, Err(LogError::OtherZone { .. })), "byte {at}"),
+                // A length that reaches past the end looks torn; it is the one kind of damage that is not told apart.
+                _ if (at - HEADER) % (HEAD + 7) < 4 => {
+                    let cut = found.as_ref().is_ok_and(|records| records.len() < 2);
+                    assert!(cut || matches!(found, Err(LogError::Damaged { .. })), "byte {at}");
+                }
+                _ => assert!(matches!(found, Err(LogError::Damaged { .. })), "byte {at}: {found:?}"),
+            }
         }
     }
 
     #[test]
     fn a_log_of_another_zone_does_not_open() {
-        let mut disk = written();
-        let other = RecordLog::open(&mut disk, FILE, Hash([1; 32]));
-        assert!(matches!(other, Err(LogError::Damaged { offset: 0, .. })));
+        for kept in [HEADER, HEADER + HEAD + 7, usize::MAX] {
+            let mut disk = written();
+            disk.edit(FILE, |bytes| bytes.truncate(kept));
+            let before = disk.read(FILE).unwrap();
+            let other = RecordLog::open(&mut disk, FILE, Hash([1; 32]));
+            assert!(matches!(other, Err(LogError::OtherZone { .. })), "{kept} bytes of another zone's");
+            assert_eq!(disk.read(FILE).unwrap(), before, "and nothing is cut off");
+        }
     }
 }

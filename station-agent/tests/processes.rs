@@ -336,7 +336,12 @@ fn commands_say_what_is_wrong() {
     let address = ["--address", "127.0.0.1:1"];
     assert!(refused(&strs(&zone(&three, &[])), path, 1).contains("--address"));
     assert!(refused(&strs(&zone(&three, &["--address", "here"])), path, 1).contains("here"));
-    assert!(refused(&strs(&zone(&three[..2], &address)), path, 1).contains("2 corners"));
+    assert!(refused(&strs(&zone(&three[..2], &address)), path, 1).contains("corners"));
+    let crossed = ["0,0", "1,1", "0,1", "1,0"];
+    assert!(refused(&strs(&zone(&crossed, &address)), path, 1).contains("cross"));
+    std::fs::write(path.join("bad.csv"), "no register\n").unwrap();
+    let register = ["--address", "127.0.0.1:1", "--register", "bad.csv"];
+    assert!(refused(&strs(&zone(&three, &register)), path, 1).contains("bad.csv"));
     assert!(refused(&strs(&zone(&["99,0"], &address)), path, 2).contains("99,0"));
     ok(&strs(&zone(&three, &address)), path);
     assert!(refused(&strs(&zone(&three, &address)), path, 1).contains("--force"));
@@ -370,8 +375,8 @@ fn a_damaged_block_log_stops_the_agent_by_name() {
     town.kill_9(2);
     let log = town.path("data2/blocks.log");
     let mut bytes = std::fs::read(&log).unwrap();
-    bytes[50] ^= 1;
+    bytes[90] ^= 1;
     std::fs::write(&log, bytes).unwrap();
     let error = refused(&["run", "--config", "2.toml"], town.folder.path(), 1);
-    assert!(error.contains("blocks.log is damaged at byte 0"), "{error}");
+    assert!(error.contains("blocks.log is damaged at byte 40"), "{error}");
 }

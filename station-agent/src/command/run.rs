@@ -67,12 +67,19 @@ pub(super) fn run(args: RunArgs, json: bool) -> eyre::Result<()> {
         let endpoint = Endpoint::builder(key.clone()).bind(config.listen).limits(limits()).start()?;
         let address = endpoint.address()?;
         let seed = *key_file::generate()?.seed();
-        let settings = Settings { key: key.clone(), pace: config.pace(), timeouts: config.timeouts(), seed };
-        let mut daemon = Daemon::start(&zone, settings, folder, endpoint)?;
+        let settings = Settings {
+            key: key.clone(),
+            pace: config.pace(),
+            timeouts: config.timeouts(),
+            seed,
+            seller: None,
+        };
+        let mut daemon = Daemon::start(&zone, settings, folder, endpoint, None)?;
         let votes = zone.zone.validators.index_of(&key.public()).is_some();
         let height = daemon.status().borrow().head.as_ref().map_or(0, |(header, _)| header.height);
         tracing::info!(zone = %zone.zone.id(), %address, votes, height, "agent runs");
         let mut chargers = serve_chargers(&config, zone.zone.id()).await?;
+        let _calls = chargers.as_ref().map(|server| take_calls(&config, server)).transpose()?;
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             finished = daemon.finished() => return Ok(finished?),
@@ -94,7 +101,7 @@ pub(super) fn run(args: RunArgs, json: bool) -> eyre::Result<()> {
 /// Starts the chargers' server, if one is configured. Its journal has a folder, and a lock, of its own.
 async fn serve_chargers(config: &AgentConfig, zone: ZoneId) -> eyre::Result<Option<charging::Server>> {
     let Some(listen) = config.ocpp_listen else { return Ok(None) };
-    let folder = config.data_dir.join("charging");
+    let folder = config.charging_dir();
     let disk = Folder::open(&folder).with_context(|| format!("data folder {}", folder.display()))?;
     let listener = tokio::net::TcpListener::bind(listen)
         .await
@@ -103,13 +110,21 @@ async fn serve_chargers(config: &AgentConfig, zone: ZoneId) -> eyre::Result<Opti
     getrandom::fill(&mut seed).map_err(|error| eyre!("no randomness from the system: {error}"))?;
     let chargers = config.chargers()?;
     let count = chargers.len();
-    let server = charging::Server::builder(chargers, Arc::new(SystemClock), seed).start(listener, disk, zone)?;
+    let server =
+        charging::Server::builder(chargers, Arc::new(SystemClock), seed).start(listener, disk, zone)?;
     let address = server.address();
     tracing::info!(%address, chargers = count, "chargers may connect to ws://{address}/ocpp/NAME");
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "chargers' passwords are not encrypted here: keep this network private");
     }
     Ok(Some(server))
+}
+
+/// Takes the operator's calls about chargers.
+fn take_calls(config: &AgentConfig, server: &charging::Server) -> eyre::Result<tokio::task::JoinSet<()>> {
+    let folder = config.charging_dir();
+    charging::control::listen(&folder, server.chargers().clone(), Arc::new(SystemClock))
+        .with_context(|| format!("cannot listen at {}", folder.join(charging::control::SOCKET).display()))
 }
 
 /// Waits for the chargers' server to fail; for ever if there is none.
@@ -120,13 +135,15 @@ async fn charging_failed(server: &mut Option<charging::Server>) -> Result<(), ch
     }
 }
 
+/// Logs go to standard error. The consensus core tells every vote at `info`: that is wanted only at `trace`.
 fn start_logging(level: &str, json: bool) -> eyre::Result<()> {
+    use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
     let level: tracing::Level = level.parse().context("log")?;
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
-    if json {
-        builder.json().init()
-    } else {
-        builder.init()
-    }
+    let core = if level == tracing::Level::TRACE { level } else { tracing::Level::WARN };
+    let filter =
+        Targets::new().with_default(level).with_target("arc_malachitebft_core_consensus", core.min(level));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if json { lines.json().boxed() } else { lines.boxed() };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     Ok(())
 }

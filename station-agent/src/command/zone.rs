@@ -4,11 +4,12 @@ use super::{fresh, print};
 use crate::{key_file, zone_file};
 use clap::{Args, Subcommand};
 use eyre::{Context, bail, eyre};
-use ohmesh_ledger::{Distributor, Treasury, Validator, ValidatorSet, Zone, ZoneFile};
+use ohmesh_geo::{Catalogue, ZonePolygon, choose_area, frame, german_register};
+use ohmesh_ledger::{Distributor, Treasury, Validator, ValidatorSet, Zone, ZoneArea, ZoneFile};
 use ohmesh_mesh::{Clock, SystemClock};
-use ohmesh_units::{Currency, Position, Price, PublicKey, ZoneId};
+use ohmesh_units::{Area, Currency, Position, Price, PublicKey, ZoneId};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 #[derive(Subcommand)]
 pub(super) enum ZoneCommand {
@@ -49,6 +50,13 @@ pub(super) struct New {
     /// The grid fee, in micro-units a kWh.
     #[arg(long, default_value_t = 0)]
     tariff: i64,
+    /// An H3 cell in which auctions are held; as many as wanted.
+    #[arg(long = "area")]
+    areas: Vec<Area>,
+    /// A German charging register (CSV): auctions are held in the cells that its stations within the corners need, each
+    /// with at least 20 stations.
+    #[arg(long)]
+    register: Option<PathBuf>,
     #[command(flatten)]
     me: Me,
     /// Overwrite the file if it exists.
@@ -105,6 +113,7 @@ pub(super) fn run(command: ZoneCommand, json: bool) -> eyre::Result<()> {
         ZoneCommand::New(new) => {
             fresh(&new.file, new.force)?;
             let key = key_file::read(&new.me.key)?;
+            let areas = areas(&new)?;
             let zone = Zone {
                 name: new.name,
                 currency: new.currency,
@@ -115,7 +124,7 @@ pub(super) fn run(command: ZoneCommand, json: bool) -> eyre::Result<()> {
                     key: new.distributor,
                     tariff: Price::from_micro_per_kwh(new.tariff),
                 },
-                areas: Vec::new(),
+                areas,
                 validators: ValidatorSet::new(vec![new.me.validator(key.public())?])?,
             };
             let mut file = ZoneFile::new(zone)?;
@@ -140,6 +149,29 @@ pub(super) fn run(command: ZoneCommand, json: bool) -> eyre::Result<()> {
     }
 }
 
+/// The areas that were named, and those that a register's stations need, with their frames.
+fn areas(new: &New) -> eyre::Result<Vec<ZoneArea>> {
+    let mut ring = new.corners.clone();
+    ring.extend(new.corners.first());
+    let polygon = ZonePolygon::new(ring).context("corners")?;
+    let mut areas: BTreeSet<Area> = new.areas.iter().copied().collect();
+    if let Some(path) = &new.register {
+        let name = path.display();
+        let file = std::fs::File::open(path).with_context(|| format!("cannot read register {name}"))?;
+        let import = german_register(file).with_context(|| format!("register {name}"))?;
+        let catalogue = Catalogue::new(import.stations).with_context(|| format!("register {name}"))?;
+        let within = catalogue.stations().iter().map(|station| station.position);
+        let within: Vec<Position> = within.filter(|position| polygon.contains(*position)).collect();
+        if within.is_empty() {
+            bail!("register {name} has no station within the corners");
+        }
+        for position in within {
+            areas.insert(choose_area(position, &catalogue)?);
+        }
+    }
+    areas.into_iter().map(|area| Ok(ZoneArea { area, frame: frame(area)? })).collect()
+}
+
 fn show(file: &ZoneFile, json: bool) -> eyre::Result<()> {
     let zone = &file.zone;
     let name = |index: &u16| zone.validators.at(*index).map_or("", |validator| validator.name.as_str());
@@ -153,6 +185,7 @@ fn show(file: &ZoneFile, json: bool) -> eyre::Result<()> {
             format!("made       {}", zone.created),
             format!("treasury   {} of {} keys", zone.treasury.threshold, zone.treasury.keys.len()),
             format!("grid fee   {} ({})", zone.distributor.tariff, zone.currency),
+            format!("auctions   in {} areas", zone.areas.len()),
         ];
         for validator in zone.validators.all() {
             lines.push(format!(
