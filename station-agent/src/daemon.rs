@@ -9,14 +9,17 @@
 
 use crate::{
     agent::{Agent, AgentError, AgentTimer, Asker, Effect, Event, Settings},
-    charging::{ChargerStatus, Chargers, EvseStatus},
+    charging::{ChargerStatus, Chargers, EndedTransaction, EvseStatus},
     disk::Disk,
     seller::{self, CommandTag, OpenTransaction, OutletStatus},
     wire::Wire,
 };
 use ohmesh_ledger::{Answer, Certificate, Header, LedgerError, Query, ZoneFile};
 use ohmesh_mesh::{Endpoint, Inbound, Limits, MeshError, Peer, Refusal};
-use ohmesh_ocpp::{ChargerName, session::Command};
+use ohmesh_ocpp::{
+    ChargerName,
+    session::{Command, Event as ChargerEvent, StopCause},
+};
 use ohmesh_units::{Canonical, PublicKey};
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -295,24 +298,31 @@ async fn listen(chargers: Chargers, inbox: mpsc::Sender<Incoming>) {
     }
 }
 
-/// How every outlet is now.
+/// How every outlet is now, after the newest transactions that ended there: one may have ended while nobody listened.
 fn outlets(chargers: &Chargers) -> Vec<seller::Input<'static>> {
-    let of_one = |(charger, status): (ChargerName, ChargerStatus)| {
-        let online = status.connected.is_some();
-        let open = status.open;
-        status.evses.into_iter().map(move |outlet| {
-            let open = open.iter().find(|transaction| transaction.evse == outlet.evse);
+    let mut inputs = Vec::new();
+    for (charger, status) in chargers.status() {
+        let ChargerStatus { connected, evses, open, ended, .. } = status;
+        inputs.extend(ended.into_iter().map(|ended| {
+            let EndedTransaction { key: transaction, evse, energy, register, at, signed, .. } = ended;
+            // The word for it is not a static one any more; the seller does not read it.
+            let reason = StopCause::Charger("Other");
+            let event =
+                ChargerEvent::TransactionStopped { evse, transaction, energy, register, at, reason, signed };
+            seller::Input::Charger(charger.clone(), event)
+        }));
+        inputs.extend(evses.into_iter().map(|EvseStatus { evse, state, register }| {
+            let open = open.iter().find(|transaction| transaction.evse == evse);
             let open = open.map(|transaction| OpenTransaction {
                 key: transaction.key.clone(),
                 token: transaction.token.clone(),
                 energy: transaction.energy,
             });
-            let EvseStatus { evse, state, register } = outlet;
-            let status = OutletStatus { online, state, register, open };
+            let status = OutletStatus { online: connected.is_some(), state, register, open };
             seller::Input::Outlet { charger: charger.clone(), evse, status }
-        })
-    };
-    chargers.status().into_iter().flat_map(of_one).collect()
+        }));
+    }
+    inputs
 }
 
 /// Queues for a peer; a full queue means that the peer is away, and what it misses it fetches later.
