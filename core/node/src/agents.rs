@@ -66,6 +66,38 @@ impl Agents {
         Ok(Answer::decode(&bytes)?)
     }
 
+    /// The key that agents see.
+    pub(crate) fn key(&self) -> PublicKey {
+        self.endpoint.key()
+    }
+
+    /// The open connection to an agent, or a new one.
+    pub(crate) async fn link(&self, agent: usize) -> Result<Peer, AgentFault> {
+        if let Some(peer) = self.open_peer(agent) {
+            return Ok(peer);
+        }
+        let connected = within(&*self.runtime, ANSWER_MAX, self.connect(agent)).await;
+        let peer = connected.unwrap_or(Err(AgentFault::Silent(ANSWER_MAX)))?;
+        self.peers().insert(agent, peer.clone());
+        Ok(peer)
+    }
+
+    /// Asks an agent over this very connection: what is said may be signed for it.
+    pub(crate) async fn ask_over(
+        &self,
+        agent: usize,
+        peer: &Peer,
+        query: &Query,
+    ) -> Result<Answer, AgentFault> {
+        let query = query.encode();
+        let answer = within(&*self.runtime, ANSWER_MAX, peer.request(&query)).await;
+        let bytes = match answer {
+            Some(answer) => answer.map_err(AgentFault::from),
+            None => Err(AgentFault::Silent(ANSWER_MAX)),
+        };
+        Ok(Answer::decode(&bytes.inspect_err(|_| self.hang_up(agent))?)?)
+    }
+
     /// Closes every connection, and the endpoint.
     pub(crate) async fn close(&self) {
         self.peers().clear();
@@ -75,8 +107,7 @@ impl Agents {
     }
 
     async fn request(&self, agent: usize, query: &[u8]) -> Result<Vec<u8>, AgentFault> {
-        let open = self.peers().get(&agent).filter(|peer| peer.close_reason().is_none()).cloned();
-        if let Some(peer) = open
+        if let Some(peer) = self.open_peer(agent)
             && let Ok(bytes) = peer.request(query).await
         {
             return Ok(bytes);
@@ -97,6 +128,10 @@ impl Agents {
             }
         }
         Err(failed)
+    }
+
+    fn open_peer(&self, agent: usize) -> Option<Peer> {
+        self.peers().get(&agent).filter(|peer| peer.close_reason().is_none()).cloned()
     }
 
     fn hang_up(&self, agent: usize) {

@@ -260,6 +260,9 @@ pub enum AgentFault {
     /// It proves nothing about an account that this node has seen proven.
     #[error("it withholds the account")]
     Withheld,
+    /// What it says as the seller of a contract does not hold.
+    #[error(transparent)]
+    Sale(Box<ohmesh_contract::Refused>),
     /// It says that another transaction was applied under this id.
     #[error("it says that content {0} was applied under this id")]
     OtherContent(Hash),

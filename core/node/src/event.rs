@@ -1,8 +1,8 @@
 //! What happens to a node, for an app to show.
 
-use crate::{AgentFault, Damage, Status};
+use crate::{AgentFault, Damage, PurchaseNews, Status};
 use ohmesh_ledger::{Asset, Holding, Journal};
-use ohmesh_units::{Timestamp, TransactionId};
+use ohmesh_units::{AuctionId, Timestamp, TransactionId};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -57,6 +57,13 @@ pub enum Event {
         one: u64,
         /// The height of the header that was offered.
         other: u64,
+    },
+    /// A purchase went a step further, or ended.
+    Purchase {
+        /// Which.
+        auction: AuctionId,
+        /// The step.
+        news: PurchaseNews,
     },
     /// Something stored no longer verified and was dropped when the node was built.
     Dropped(Damage),

@@ -17,6 +17,9 @@
 //!                                     '-- does not hold: Event::AgentFailed, next agent
 //! ```
 //!
+//! Buying is one more noun: [`Node::buy`] gives a [`Purchase`], which runs from the intent to the receipt, survives a
+//! restart, and tells each step ([`PurchaseNews`]); [`find`] looks for stations without asking anybody.
+//!
 //! Heights never go back. A header older than a minute is stale ([`Freshness`]). Two certified headers that contradict
 //! each other are kept as evidence ([`Fork`]). When the file is opened, everything in it is verified again ([`Damage`]).
 //! Whoever can write the file can put back an older copy of it; the next fresh answer repairs that.
@@ -60,6 +63,7 @@
 #![deny(missing_docs)]
 
 mod agents;
+mod buyer;
 mod error;
 mod event;
 mod freshness;
@@ -69,6 +73,10 @@ mod store;
 mod timer;
 mod wallet;
 
+pub use buyer::{
+    BuyError, Ended, Nearby, Need, OpenedBid, Purchase, PurchaseNews, PurchaseReceipt, Settings, Timings,
+    find,
+};
 pub use error::{AgentFault, Damage, NodeError, Part, ReplicaError, StoreError, WalletError};
 pub use event::Event;
 pub use freshness::{Freshness, STALE_AFTER};

@@ -18,6 +18,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
+use zeroize::Zeroizing;
 
 /// A whole node of a driver, a prosumer or an operator: what it owns, what it knows, whom it asks. A handle: clones are
 /// the same node.
@@ -32,6 +33,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Mutex<Box<dyn CryptoRng + Send>>,
     events: Events,
+    runtime: Arc<dyn Runtime>,
     /// One at a time, so that what changed is told once.
     syncing: tokio::sync::Mutex<()>,
 }
@@ -197,6 +199,44 @@ impl Node {
     }
 }
 
+/// What the other parts of this crate use.
+impl Node {
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.0.agents
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
+        &*self.0.runtime
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        self.0.events.emit(event);
+    }
+
+    pub(crate) fn agent_failed(&self, agent: usize, reason: AgentFault) {
+        self.failed(agent, reason);
+    }
+
+    pub(crate) fn asking_order(&self) -> Vec<usize> {
+        self.order()
+    }
+
+    /// A source of its own for one computation, so that no lock is held while it runs.
+    pub(crate) fn draw_rng(&self) -> ChaCha20Rng {
+        let mut seed = Zeroizing::new([0; 32]);
+        self.with_random(|random| random.fill_bytes(&mut *seed));
+        ChaCha20Rng::from_seed(*seed)
+    }
+}
+
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node").field("account", &self.id()).finish_non_exhaustive()
@@ -280,7 +320,7 @@ impl Builder {
         let (replica, dropped) = Replica::open(store.clone(), self.on_damage)?;
         let (wallet, also_dropped) = Wallet::open(store.clone(), self.key, self.on_damage)?;
         let clock = self.clock.unwrap_or_else(|| endpoint.clock().clone());
-        let agents = Agents::new(endpoint, self.runtime, &store.zone().validators);
+        let agents = Agents::new(endpoint, self.runtime.clone(), &store.zone().validators);
         let events = Events::default();
         for damage in dropped.into_iter().chain(also_dropped) {
             events.emit(Event::Dropped(damage));
@@ -293,6 +333,7 @@ impl Builder {
             clock,
             random: Mutex::new(random),
             events,
+            runtime: self.runtime,
             syncing: tokio::sync::Mutex::default(),
         })))
     }
@@ -311,7 +352,7 @@ fn from_system() -> Result<Box<dyn CryptoRng + Send>, NodeError> {
 }
 
 /// An agent's words, short and without anything that moves a cursor.
-fn presentable(reason: &str) -> String {
+pub(crate) fn presentable(reason: &str) -> String {
     reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect()
 }
 

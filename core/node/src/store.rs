@@ -118,6 +118,8 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     // On Apple's systems fsync does not reach the disk; this does. Elsewhere it changes nothing.
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    // What an ended purchase had to keep secret is overwritten.
+    connection.pragma_update(None, "secure_delete", true)?;
     Ok(())
 }
 
@@ -129,6 +131,7 @@ fn migrate(connection: &mut Connection, zone: &ZoneId) -> Result<(), StoreError>
     let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if (application, version, tables) == (0, 0, 0) {
         transaction.execute_batch(SCHEMA)?;
+        transaction.execute_batch(SCHEMA_2)?;
         transaction.execute("INSERT INTO zone (one, id) VALUES (1, ?1)", [&zone.0[..]])?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
@@ -150,13 +153,18 @@ fn migrate(connection: &mut Connection, zone: &ZoneId) -> Result<(), StoreError>
     if check != "ok" {
         return Err(StoreError::Corrupt { reason: check });
     }
+    if version < VERSION {
+        transaction.execute_batch(SCHEMA_2)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
+    }
     Ok(())
 }
 
 /// "ohmN": what tells our files from other programs'.
 const APPLICATION: i64 = 0x6f68_6d4e;
-/// The version of [`SCHEMA`]. A change to it is a new version and a step in [`migrate`].
-const VERSION: i64 = 1;
+/// The version of the tables. A change to them is a new version and a step in [`migrate`].
+const VERSION: i64 = 2;
 /// Values are canonical bytes as they were signed or proven; the other columns only find them and are checked against
 /// them. `proofs.view` is 0 for one object alone, 1 for a part of an account whose parts share a header.
 const SCHEMA: &str = "
@@ -180,6 +188,13 @@ CREATE TABLE transactions (
     UNIQUE (sender, number)
 ) STRICT;
 ";
+/// What version 2 adds: purchases, by auction. An open one holds secrets, an ended one none.
+const SCHEMA_2: &str = "
+CREATE TABLE purchases (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, auction BLOB NOT NULL UNIQUE,
+    purchase BLOB NOT NULL, is_open INTEGER NOT NULL
+) STRICT;
+";
 
 #[cfg(test)]
 mod tests {
@@ -189,8 +204,23 @@ mod tests {
     /// What is on phones stays readable: a change here needs a new [`VERSION`] and a step in [`migrate`].
     #[test]
     fn the_schema_keeps_its_bytes() {
-        let digest = Domain::new("ohmesh/1 golden").hash(&[SCHEMA.as_bytes()]);
-        assert_eq!((VERSION, &digest.to_string()[..16]), (1, "a774cddce00cd314"));
+        let digest = |schema: &str| Domain::new("ohmesh/1 golden").hash(&[schema.as_bytes()]).to_string();
+        assert_eq!((VERSION, &digest(SCHEMA)[..16]), (2, "a774cddce00cd314"));
+        assert_eq!(&digest(SCHEMA_2)[..16], "2d3852a453354c46");
+    }
+
+    #[test]
+    fn a_store_of_version_1_gets_its_new_table_and_keeps_its_rows() {
+        let mut connection = connection();
+        fill(&mut connection, 3).unwrap();
+        connection.execute_batch("DROP TABLE purchases; PRAGMA user_version = 1").unwrap();
+        for _ in 0..2 {
+            migrate(&mut connection, &ZoneId([1; 32])).unwrap();
+            let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            let purchases: i64 =
+                connection.query_row("SELECT count(*) FROM purchases", [], |row| row.get(0)).unwrap();
+            assert_eq!((version, purchases, count(&connection)), (2, 0, 3));
+        }
     }
 
     fn connection() -> Connection {

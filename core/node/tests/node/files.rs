@@ -44,9 +44,9 @@ fn a_zone_file_that_is_not_sealed_is_refused() {
 fn a_newer_schema_is_refused_by_name() {
     let (_folder, place) = folder();
     drop(Store::open(&place, &zone_file()).unwrap());
-    Connection::open(path(&place)).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(path(&place)).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let error = Store::open(&place, &zone_file()).unwrap_err();
-    assert_eq!(error, StoreError::NewerSchema { found: 2, known: 1 });
+    assert_eq!(error, StoreError::NewerSchema { found: 3, known: 2 });
 }
 
 #[test]

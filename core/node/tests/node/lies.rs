@@ -97,7 +97,7 @@ fn bytes_that_are_no_answer() {
 
 #[test]
 fn an_answer_longer_than_a_phone_takes() {
-    let mood = |_: &Town| Mood::Says(vec![0; 300 << 10]);
+    let mood = |_: &Town| Mood::Says(vec![0; 2 << 20]);
     is_refused(Town::new(), mood, |fault| matches!(fault, AgentFault::Mesh(MeshError::TooLarge { .. })));
 }
 

@@ -1,0 +1,392 @@
+//! The pure machine, with what the ledger and the seller say made by hand.
+
+use super::*;
+use ohmesh_auction::{
+    bid::Bid,
+    intent::{Connectors, EnergyKwh, Kappa, Percent, Pricing},
+    key::{KeyShares, ValidatorIndex, solo},
+    release::Release,
+    seal::SealSecret,
+};
+use ohmesh_ledger::{Award, Evse};
+use ohmesh_units::{Canonical, Energy, Position, Power, PriceTick, TickSize};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+const ZONE: ZoneId = ZoneId([9; 32]);
+const DEADLINE: u64 = 1_010_000;
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_seed([n; 32])
+}
+
+fn account(n: u8) -> AccountId {
+    AccountId::of(&key(n).public())
+}
+
+/// One purchase, the key that seals its bids, and what the ledger would hold.
+struct Desk {
+    trade: Trade,
+    shares: KeyShares,
+    epoch_key: EpochKey,
+    rng: ChaCha20Rng,
+}
+
+impl Desk {
+    /// Bids by stations of the agents 1 and 2; account 3 is no agent's.
+    fn new(choice: Choice) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let (epoch_key, shares) = solo(ZONE, 0, ValidatorIndex(0), &mut rng);
+        let terms = Terms {
+            zone: ZONE,
+            key_epoch: 0,
+            area: "861f1d48fffffff".parse().unwrap(),
+            energy: EnergyKwh::try_from(5).unwrap(),
+            deadline: at(DEADLINE),
+            blocks_min: 3,
+            kappa: Kappa::NONE,
+            renewable_min: Percent::default(),
+            connectors: Connectors::try_from(2).unwrap(),
+            power_min: Power::from_w(11_000),
+            tick: TickSize::for_cap(Price::from_micro_per_kwh(650_000)).unwrap(),
+            pricing: Pricing::FirstPrice,
+            choice,
+            buyer: key(71).public(),
+        };
+        let facts = Facts {
+            zone: ZONE,
+            buyer: account(70),
+            tariff: Price::from_micro_per_kwh(80_000),
+            agents: vec![key(1).public(), key(2).public()],
+            transport: key(99).public(),
+        };
+        let secret = (InCell { x: 80, y: 60 }, Reserve(u32::MAX));
+        let settings = Settings::default();
+        let (signing, now) = (key(71), at(1_000_000));
+        let trade =
+            Trade::ask(terms, secret, epoch_key.clone(), signing, facts, settings, now, &mut rng).unwrap();
+        let mut desk = Self { trade, shares, epoch_key, rng };
+        desk.trade.start(now);
+        assert_eq!(desk.done(), ["save", "submit"], "durable before it is submitted");
+        desk
+    }
+
+    /// The steps since the last look, by name.
+    fn done(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.trade.take_step())
+            .map(|step| match step {
+                Step::Save => "save".into(),
+                Step::Submit(_) => "submit".into(),
+                Step::Tell(PurchaseNews::Ended(end)) => format!("{end:?}"),
+                Step::Tell(_) => "tell".into(),
+                Step::Fault(_) => "fault".into(),
+            })
+            .collect()
+    }
+
+    fn running(&self) -> Auction {
+        let Saved::Open(open) = &self.trade.saved else { panic!("it is over") };
+        Auction {
+            intent: open.intent.verify(&self.epoch_key).unwrap(),
+            buyer: account(70),
+            height: 5,
+            bids: Vec::new(),
+            releases: Vec::new(),
+            opening: None,
+            award: None,
+            deadline: at(DEADLINE + 120_000),
+        }
+    }
+
+    /// The auction with bids of the stations of these accounts, the first the cheapest.
+    fn with_bids(&mut self, owners: &[u8]) -> Auction {
+        let mut auction = self.running();
+        for (ticks, n) in (1_000u16..).zip(owners) {
+            let (station, price) = (StationId::of(&account(*n), 1), PriceTick(ticks * 10));
+            let bid = Bid::create(&auction.intent, &self.epoch_key, station, price, &mut self.rng).unwrap();
+            let place = InCell { x: 90, y: 70 };
+            auction.bids.push(bid.verify(&auction.intent, &self.epoch_key, place).unwrap());
+        }
+        auction
+    }
+
+    fn open(&mut self, auction: &mut Auction) {
+        let (key, intent, bids) = (&self.epoch_key, &auction.intent, &auction.bids);
+        let release = Release::create(&self.shares, key, intent, bids, &mut self.rng).unwrap();
+        let release = release.verify(key, intent, bids).unwrap();
+        auction.opening = Some(Opening::combine(key, intent, bids, &[release]).unwrap());
+    }
+
+    fn see(&mut self, object: Option<Object>, time: u64) {
+        let seen = Seen { height: 20, time: at(time), object };
+        self.trade.on_auction(seen, at(time), &mut self.rng).unwrap();
+    }
+
+    fn see_running(&mut self, auction: &Auction, time: u64) {
+        self.see(Some(Object::Auction(Box::new(auction.clone()))), time);
+    }
+
+    fn see_end(&mut self, end: End, time: u64) {
+        let finished = Finished { id: self.trade.id().into(), end, content: Hash::ZERO };
+        self.see(Some(Object::Finished(finished)), time);
+    }
+
+    fn stations(&mut self, owners: &[u8]) {
+        let station = |n: &u8| Station {
+            owner: account(*n),
+            number: 1,
+            name: "Station".into(),
+            position: Position::from_e7(0, 0).unwrap(),
+            award_key: Hash(SealSecret::from_seed(&[*n; 32]).public().to_bytes()),
+        };
+        let stations: Vec<Station> = owners.iter().map(station).collect();
+        self.trade.on_stations(&stations, at(DEADLINE), &mut self.rng).unwrap();
+    }
+
+    /// An auction that agent 1 has won and, if so told, accepted.
+    fn awarded(&mut self, is_accepted: bool) -> Auction {
+        let mut auction = self.with_bids(&[1, 2]);
+        self.open(&mut auction);
+        self.see_running(&auction, DEADLINE);
+        self.stations(&[1, 2]);
+        let Saved::Open(open) = &self.trade.saved else { panic!("it goes on") };
+        let Phase::Decided { outcome, .. } = &open.phase else { panic!("the best has won") };
+        auction.award = Some(Award {
+            bid: 0,
+            station: StationId::of(&account(1), 1),
+            seller: account(1),
+            price: Price::from_micro_per_kwh(100_000),
+            outcome: outcome.hash(),
+            is_proven_best: true,
+            is_accepted,
+        });
+        self.see_running(&auction, DEADLINE + 1_000);
+        self.done();
+        auction
+    }
+
+    /// A sale whose station has this many outlets that fit.
+    fn selling(&mut self, outlets: u16) -> Auction {
+        let auction = self.awarded(true);
+        let station = StationId::of(&account(1), 1);
+        let outlet = |number, power| Evse {
+            station,
+            owner: account(1),
+            number,
+            connectors: 2,
+            power: Power::from_w(power),
+            meter: key(91).public(),
+            register: Energy::ZERO,
+        };
+        let mut all: Vec<Evse> = (1..=outlets).map(|number| outlet(number, 22_000)).collect();
+        all.insert(0, outlet(9, 3_700));
+        self.trade.on_outlets(all, at(DEADLINE + 1_000));
+        auction
+    }
+
+    fn ended(&self) -> Ended {
+        self.trade.result().unwrap().unwrap_err()
+    }
+}
+
+#[test]
+fn an_intent_that_never_arrives() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    desk.see(None, 1_005_000);
+    assert_eq!(desk.done(), Vec::<String>::new(), "it was submitted five seconds ago");
+    desk.see(None, 1_010_000 - 1);
+    desk.trade.on_refused("mempool full".into());
+    desk.see(None, DEADLINE);
+    assert_eq!(desk.ended(), Ended::NotOnLedger { refused: Some("mempool full".into()) });
+    assert!(!desk.trade.saved().is_open());
+}
+
+#[test]
+fn nobody_bids() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let auction = desk.running();
+    desk.see_running(&auction, DEADLINE - 1);
+    assert_eq!(desk.done(), ["tell"], "it takes bids");
+    desk.see_running(&auction, DEADLINE);
+    assert_eq!(desk.done(), ["save", "submit"], "the proof that nobody is eligible");
+    desk.see_end(End::NobodyEligible, DEADLINE + 1_000);
+    assert_eq!(desk.ended(), Ended::NobodyBid);
+    assert_eq!(desk.done(), ["save", "NobodyBid"]);
+}
+
+#[test]
+fn bids_count_until_enough_blocks_have_passed() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let mut auction = desk.with_bids(&[1]);
+    auction.height = 18;
+    desk.see_running(&auction, DEADLINE + 5_000);
+    assert_eq!(desk.trade.want(), Want::Auction, "two blocks of three");
+    auction.height = 17;
+    desk.see_running(&auction, DEADLINE + 5_000);
+    assert!(matches!(desk.trade.want(), Want::Stations(ids) if ids.len() == 1));
+}
+
+#[test]
+fn the_release_never_comes() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let auction = desk.with_bids(&[1, 2]);
+    desk.see_running(&auction, DEADLINE);
+    desk.stations(&[1]);
+    assert!(matches!(desk.trade.want(), Want::Stations(_)), "one station is still missing");
+    desk.stations(&[1, 2]);
+    desk.see_running(&auction, DEADLINE + 60_000);
+    assert_eq!(desk.trade.want(), Want::Auction);
+    desk.see_end(End::TimedOut, DEADLINE + 120_000);
+    assert_eq!(desk.ended(), Ended::NotReleased);
+}
+
+#[test]
+fn a_winner_nobody_could_speak_with_is_not_awarded() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let mut auction = desk.with_bids(&[3, 1]);
+    desk.open(&mut auction);
+    desk.see_running(&auction, DEADLINE);
+    desk.stations(&[3, 1]);
+    assert_eq!(desk.ended(), Ended::NoSellerAgent(StationId::of(&account(3), 1)));
+    assert!(!desk.done().contains(&"submit".to_owned()));
+}
+
+#[test]
+fn a_choice_that_is_never_made() {
+    let mut desk = Desk::new(Choice::OwnChoice);
+    let mut auction = desk.with_bids(&[1, 2]);
+    desk.open(&mut auction);
+    desk.see_running(&auction, DEADLINE);
+    desk.stations(&[1, 2]);
+    assert_eq!(desk.trade.choices().unwrap().len(), 2);
+    let (auction, bid) = (desk.trade.id(), 2);
+    let wrong = desk.trade.on_choice(bid, at(DEADLINE), &mut desk.rng);
+    assert_eq!(wrong, Err(BuyError::NoSuchBid { auction, bid }));
+    desk.see_end(End::TimedOut, DEADLINE + 300_000);
+    assert_eq!(desk.ended(), Ended::NotDecided);
+}
+
+#[test]
+fn the_winner_does_not_accept() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    desk.awarded(false);
+    desk.see_end(End::TimedOut, DEADLINE + 121_000);
+    assert_eq!(desk.ended(), Ended::NotAccepted(StationId::of(&account(1), 1)));
+}
+
+#[test]
+fn an_award_that_is_not_this_ones_outcome_is_not_taken() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let mut auction = desk.awarded(false);
+    let award = auction.award.as_mut().unwrap();
+    (award.outcome, award.is_accepted) = (Hash([5; 32]), true);
+    desk.see_running(&auction, DEADLINE + 2_000);
+    assert_eq!(desk.trade.want(), Want::Auction, "it goes on waiting for its own");
+}
+
+#[test]
+fn a_station_without_an_outlet_that_fits() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    desk.selling(0);
+    assert_eq!(desk.ended(), Ended::NoOutlet(StationId::of(&account(1), 1)));
+}
+
+#[test]
+fn a_silent_seller_is_asked_for_each_outlet_and_given_up() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    desk.selling(2);
+    let mut now = DEADLINE + 1_000;
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        desk.trade.on_linked([1; 32], at(now), &mut desk.rng).unwrap();
+        let [Message::Draft(draft)] = &desk.trade.take_messages(16)[..] else { panic!("a draft first") };
+        asked.push(draft.evse);
+        now += 60_000;
+        desk.trade.on_time(at(now));
+    }
+    assert_ne!(asked[0], asked[1]);
+    let station = StationId::of(&account(1), 1);
+    assert_eq!(desk.ended(), Ended::SellerSilent { station, refused: None });
+}
+
+/// A contract that both have signed for one connection.
+fn agreed(desk: &mut Desk) -> (Auction, ohmesh_contract::Terms) {
+    let auction = desk.selling(1);
+    let now = at(DEADLINE + 2_000);
+    desk.trade.on_linked([1; 32], now, &mut desk.rng).unwrap();
+    let [Message::Draft(draft)] = &desk.trade.take_messages(16)[..] else { panic!("a draft first") };
+    let valid_until = at(DEADLINE + 122_000);
+    let offer = ohmesh_contract::Offer::sign((**draft).clone(), [1; 32], valid_until, &key(1));
+    let terms = (**draft).clone();
+    desk.done();
+    desk.trade.on_messages(vec![Message::Offer(Box::new(offer))], now);
+    assert_eq!(desk.done(), ["save", "submit"], "the agreement, to be opened");
+    (auction, terms)
+}
+
+#[test]
+fn an_offer_for_another_connection_is_refused_and_told() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    desk.selling(1);
+    let now = at(DEADLINE + 2_000);
+    desk.trade.on_linked([1; 32], now, &mut desk.rng).unwrap();
+    let [Message::Draft(draft)] = &desk.trade.take_messages(16)[..] else { panic!("a draft first") };
+    let relayed = ohmesh_contract::Offer::sign((**draft).clone(), [2; 32], at(DEADLINE + 9_000), &key(1));
+    desk.done();
+    desk.trade.on_messages(vec![Message::Offer(Box::new(relayed))], now);
+    assert_eq!(desk.done(), ["fault"]);
+}
+
+#[test]
+fn a_contract_that_is_not_opened_in_time() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let (auction, terms) = agreed(&mut desk);
+    desk.see_running(&auction, DEADLINE + 20_000);
+    assert_eq!(desk.done(), ["submit"], "once more after ten seconds");
+    desk.see_running(&auction, DEADLINE + 122_000);
+    assert_eq!(desk.ended(), Ended::NotOpened(terms.id()));
+}
+
+#[test]
+fn a_contract_that_expires_and_one_nobody_can_explain() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let (_, terms) = agreed(&mut desk);
+    let bytes = desk.trade.saved().encode();
+    for (end, ended) in [
+        (End::Expired, Ended::Expired(terms.id())),
+        (End::Voided, Ended::Waived(terms.id())),
+        (End::Posted, Ended::Unexplained(terms.id())),
+    ] {
+        let saved = Saved::decode(&bytes).unwrap();
+        let (facts, now) = (desk.trade.facts.clone(), at(DEADLINE + 3_000));
+        desk.trade = Trade::resume(saved, facts, Settings::default(), now).unwrap();
+        desk.see_end(End::Contracted(terms.id()), DEADLINE + 3_000);
+        let Want::Sale { contract, .. } = desk.trade.want() else { panic!("the sale goes on") };
+        assert_eq!(contract, Some(terms.id().into()));
+        let finished = Finished { id: terms.id().into(), end, content: Hash::ZERO };
+        let seen = Seen { height: 30, time: now, object: Some(Object::Finished(finished)) };
+        desk.trade.on_contract(seen, now);
+        if end == End::Posted {
+            assert_eq!(desk.trade.want(), Want::Register(terms.evse));
+            desk.trade.on_register(Energy::from_wh(5_000), now);
+        }
+        assert_eq!(desk.ended(), ended);
+    }
+}
+
+#[test]
+fn what_has_ended_holds_no_secret() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let secret = desk.trade.role.as_ref().unwrap().secret().unwrap().to_bytes();
+    let holds = |desk: &Desk, part: &[u8]| desk.trade.saved().encode().windows(32).any(|w| w == part);
+    let seed = key(71).seed();
+    assert!(holds(&desk, &secret[7..39]) && holds(&desk, &seed[..]));
+    desk.awarded(false);
+    assert!(!holds(&desk, &secret[7..39]), "an auction's secret goes with its outcome");
+    desk.see_end(End::TimedOut, DEADLINE + 121_000);
+    assert!(!holds(&desk, &seed[..]));
+}
