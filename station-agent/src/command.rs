@@ -5,7 +5,10 @@ mod check_config;
 mod key;
 mod ledger;
 mod run;
+mod station;
 mod zone;
+
+pub(crate) use zone::position;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -39,6 +42,9 @@ enum Command {
     /// Make a charger's password, show the chargers, tell them something.
     #[command(subcommand)]
     Charger(charger::ChargerCommand),
+    /// Put the operator's stations on the ledger.
+    #[command(subcommand)]
+    Station(station::StationCommand),
     /// Ask about the ledger.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -55,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args, cli.json),
         Command::CheckConfig(args) => check_config::run(args, cli.json),
         Command::Charger(command) => charger::run(command, cli.json),
+        Command::Station(command) => station::run(command, cli.json),
         Command::Ledger(command) => ledger::run(command, cli.json),
     };
     match result {

@@ -1,6 +1,10 @@
 //! The agent's configuration: a TOML file, overruled by `OHMESH_*` variables, overruled by flags. Unknown keys are errors.
 
-use crate::charging::{PasswordHash, Registered};
+use crate::{
+    charging::{PasswordHash, Registered},
+    seller::SellerStation,
+    stations::{StationConfig, sellers},
+};
 use eyre::{Context, Result, bail, ensure, eyre};
 use figment::{
     Figment,
@@ -11,7 +15,7 @@ use ohmesh_ocpp::{
     ChargerName,
     session::{MAX_OUTLETS, Outlet},
 };
-use ohmesh_units::Power;
+use ohmesh_units::{Power, SigningKey};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -43,6 +47,8 @@ pub struct AgentConfig {
     pub ocpp_listen: Option<SocketAddr>,
     /// The chargers that may connect.
     pub charger: Vec<ChargerConfig>,
+    /// The stations at which it sells.
+    pub station: Vec<StationConfig>,
 }
 
 /// One charger that may connect: a `[[charger]]` table.
@@ -83,6 +89,7 @@ impl Default for AgentConfig {
             log: "info".into(),
             ocpp_listen: None,
             charger: Vec::new(),
+            station: Vec::new(),
         }
     }
 }
@@ -148,6 +155,12 @@ impl AgentConfig {
         };
         let named = |charger: &ChargerConfig| format!("charger {:?}", charger.name);
         self.charger.iter().map(|charger| register(charger).with_context(|| named(charger))).collect()
+    }
+
+    /// The stations at which an agent with `key` sells.
+    pub fn sellers(&self, key: &SigningKey) -> Result<Vec<SellerStation>> {
+        let chargers: Vec<String> = self.charger.iter().map(|charger| charger.name.clone()).collect();
+        sellers(&self.station, &chargers, key)
     }
 
     /// How often there is a block.

@@ -24,12 +24,15 @@
 #![deny(missing_docs)]
 
 pub mod agent;
+pub mod charging;
 pub mod command;
 pub mod config;
 pub mod daemon;
-//pub mod demo;
+pub mod demo;
 pub mod disk;
 pub mod key_file;
 pub mod record_log;
+pub mod seller;
+pub mod stations;
 pub mod wire;
 pub mod zone_file;

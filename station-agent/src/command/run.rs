@@ -6,7 +6,9 @@ use crate::{
     config::AgentConfig,
     daemon::{Daemon, limits},
     disk::Folder,
-    key_file, zone_file,
+    key_file,
+    seller::Setup,
+    zone_file,
 };
 use clap::Args;
 use eyre::{Context, eyre};
@@ -54,6 +56,7 @@ pub(super) fn load(args: &RunArgs) -> eyre::Result<Loaded> {
     let zone = zone_file::read(&config.zone_file)?;
     zone.sealed().with_context(|| format!("zone file {}", config.zone_file.display()))?;
     let key = key_file::read(&config.key_file)?;
+    config.sellers(&key).with_context(|| format!("configuration {}", args.config.display()))?;
     Ok(Loaded { config, zone, key })
 }
 
@@ -66,20 +69,26 @@ pub(super) fn run(args: RunArgs, json: bool) -> eyre::Result<()> {
     runtime.block_on(async {
         let endpoint = Endpoint::builder(key.clone()).bind(config.listen).limits(limits()).start()?;
         let address = endpoint.address()?;
-        let seed = *key_file::generate()?.seed();
+        let mut chargers = serve_chargers(&config, zone.zone.id()).await?;
+        let _calls = chargers.as_ref().map(|server| take_calls(&config, server)).transpose()?;
+        let stations = config.sellers(&key)?;
+        let selling = stations.len();
+        let seller = match stations.is_empty() {
+            true => None,
+            false => Some(Setup { key: key.clone(), stations, seed: *key_file::generate()?.seed() }),
+        };
         let settings = Settings {
             key: key.clone(),
             pace: config.pace(),
             timeouts: config.timeouts(),
-            seed,
-            seller: None,
+            seed: *key_file::generate()?.seed(),
+            seller,
         };
-        let mut daemon = Daemon::start(&zone, settings, folder, endpoint, None)?;
+        let way = chargers.as_ref().map(|server| server.chargers().clone());
+        let mut daemon = Daemon::start(&zone, settings, folder, endpoint, way)?;
         let votes = zone.zone.validators.index_of(&key.public()).is_some();
         let height = daemon.status().borrow().head.as_ref().map_or(0, |(header, _)| header.height);
-        tracing::info!(zone = %zone.zone.id(), %address, votes, height, "agent runs");
-        let mut chargers = serve_chargers(&config, zone.zone.id()).await?;
-        let _calls = chargers.as_ref().map(|server| take_calls(&config, server)).transpose()?;
+        tracing::info!(zone = %zone.zone.id(), %address, votes, stations = selling, height, "agent runs");
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             finished = daemon.finished() => return Ok(finished?),

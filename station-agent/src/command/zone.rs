@@ -202,7 +202,7 @@ fn show(file: &ZoneFile, json: bool) -> eyre::Result<()> {
 }
 
 /// `LAT,LON` in degrees, to a position in 1e-7 degrees; decimals are read as digits, not as floats.
-fn position(text: &str) -> eyre::Result<Position> {
+pub(crate) fn position(text: &str) -> eyre::Result<Position> {
     let (lat, lon) = text.split_once(',').ok_or_else(|| eyre!("{text:?} is not LAT,LON"))?;
     let e7 = |degrees: &str| -> eyre::Result<i32> {
         let degrees = degrees.trim();
