@@ -239,7 +239,9 @@ impl World {
                 Effect::Decided(decided) if me + 1 == usize::from(VALIDATORS) => {
                     self.applied += decided.header.transaction_count as usize;
                 }
-                Effect::Send(..)
+                Effect::Charger { .. }
+                | Effect::Sale(_)
+                | Effect::Send(..)
                 | Effect::Fetch { .. }
                 | Effect::Decided(_)
                 | Effect::Refused { .. }
