@@ -36,38 +36,47 @@ fn number(value: &Value, field: &str) -> u64 {
 
 /// Every check holds, and the figures fit one another.
 fn is_right(value: &Value, drivers: u64, validators: u64, seed: u64) {
-    assert_eq!(number(value, "drivers"), drivers);
-    assert_eq!(number(value, "sales_settled"), drivers);
-    assert_eq!(number(value, "replicas_verified"), drivers);
+    for field in ["drivers", "auctions_settled", "winners_verified", "replicas_verified"] {
+        assert_eq!(number(value, field), drivers, "{field}: {value}");
+    }
     assert_eq!((number(value, "validators"), number(value, "seed")), (validators, seed));
-    for check in ["blocks_verified", "money_conserved", "roots_equal"] {
+    for check in ["blocks_verified", "money_conserved", "roots_equal", "price_list_is_assumed"] {
         assert_eq!(value[check], Value::Bool(true), "{check}: {value}");
     }
     assert_eq!(value["failures"], Value::Array(Vec::new()));
     let trades = value["trades"].as_array().unwrap();
     let energy_wh: u64 = trades.iter().map(|trade| number(trade, "energy_wh")).sum();
     assert_eq!((trades.len() as u64, energy_wh), (drivers, number(value, "energy_wh")));
+    assert!(trades.iter().all(|trade| number(trade, "energy_wh") == number(trade, "need_wh")), "{value}");
     let due: u64 = trades
         .iter()
         .map(|trade| (number(trade, "energy_wh") * number(trade, "price_micro_per_kwh") + 500) / 1_000)
         .sum();
     assert_eq!(number(value, "paid_micro"), due, "each sale is price x energy, rounded once");
-    assert!(number(value, "ms_intent_to_contract_p50") <= number(value, "ms_intent_to_contract_p99"));
-    // Accounts of drivers and operators, money, stations, outlets; two for each sale; agents add what they owe auctions.
-    let setup = 2 * drivers + 4 + number(value, "stations") + number(value, "outlets");
-    assert!(number(value, "transactions") >= setup + 2 * drivers);
-    assert!(number(value, "blocks") > 3 && number(value, "block_log_bytes") > 0);
+    let price = number(value, "price_paid_micro_per_kwh_mean");
+    assert!(number(value, "grid_fee_micro_per_kwh") < price, "{value}");
+    assert!(number(value, "intents") >= drivers && number(value, "bids") >= drivers, "{value}");
+    let p50 = number(value, "ms_intent_to_contract_p50");
+    assert!(0 < p50 && p50 <= number(value, "ms_intent_to_contract_p99"));
+    // Drivers' accounts and money, stations, outlets; of each sale at least the intent, a bid, the outcome, the
+    // acceptance, the contract and its settlement.
+    let setup = 2 * drivers + number(value, "stations") + number(value, "outlets");
+    assert!(number(value, "transactions") >= setup + 6 * drivers);
+    assert!(number(value, "blocks") > 6 && number(value, "block_log_bytes") > 0);
     assert!(number(value, "replica_bytes_mean") > 0);
 }
 
 #[test]
-fn four_agents_and_one_agent_settle_the_same_trades() {
+fn four_agents_and_one_agent_serve_the_same_needs() {
     let four = json(&["--drivers", "6", "--validators", "4", "--seed", "3"]);
     is_right(&four, 6, 4, 3);
     let one = json(&["--drivers", "6", "--validators", "1", "--seed", "3"]);
     is_right(&one, 6, 1, 3);
-    assert_eq!(four["trades"], one["trades"], "the seed alone decides the trades");
-    assert_eq!(four["paid_micro"], one["paid_micro"]);
+    let needs = |value: &Value| -> Vec<u64> {
+        value["trades"].as_array().unwrap().iter().map(|trade| number(trade, "need_wh")).collect()
+    };
+    assert_eq!(needs(&four), needs(&one), "the seed alone decides the needs");
+    assert_eq!(four["energy_wh"], one["energy_wh"]);
 }
 
 #[test]
@@ -75,8 +84,8 @@ fn people_get_a_table_with_every_verdict() {
     let output = demo(&["--drivers", "2", "--validators", "1", "--seed", "9"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("  ok      ")).count(), 5, "{text}");
-    assert!(text.contains("5 of 5 checks hold") && text.contains("(assumed)"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("  ok      ")).count(), 6, "{text}");
+    assert!(text.contains("6 of 6 checks hold") && text.contains("(assumed)"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
 }
 

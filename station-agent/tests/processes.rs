@@ -60,12 +60,11 @@ impl Town {
         let sockets: Vec<UdpSocket> = (0..4).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
         let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
         let path = folder.path();
-        for n in 0..4 {
+        for (n, address) in addresses.iter().enumerate() {
             ok(&["key", "new", &format!("{n}.key")], path);
             let config = format!(
-                "zone_file = \"zone.toml\"\nkey_file = \"{n}.key\"\ndata_dir = \"data{n}\"\nlisten = \"{}\"\n\
-                 block_ms = 100\nidle_block_ms = 1000\nclock_factor = 4\nlog = \"warn\"\n",
-                addresses[n]
+                "zone_file = \"zone.toml\"\nkey_file = \"{n}.key\"\ndata_dir = \"data{n}\"\nlisten = \"{address}\"\n\
+                 block_ms = 100\nidle_block_ms = 1000\nclock_factor = 4\nlog = \"warn\"\n"
             );
             std::fs::write(path.join(format!("{n}.toml")), config).unwrap();
         }
