@@ -19,7 +19,10 @@ use ohmesh_units::{
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const SELLERS: [u8; 3] = [20, 21, 22];
@@ -36,6 +39,8 @@ struct Run {
     blocks: Vec<Block>,
     /// Every byte on every agent's disk.
     disks: Vec<Vec<u8>>,
+    /// Everything that anybody logged, at every level.
+    logs: Vec<u8>,
     auction: AuctionId,
 }
 
@@ -78,7 +83,37 @@ fn seal(n: u8) -> SealSecret {
     SealSecret::from_seed(&[n; 32])
 }
 
+/// Where a run's log lines go.
+#[derive(Clone, Default)]
+struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn run(seed: u64, validators: u8, faults: Faults, secrets: Secrets) -> Run {
+    let logs = Logs::default();
+    let kept = logs.clone();
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || logs.clone())
+        .finish();
+    // A simulation runs on this thread alone, so these are its lines and no other's.
+    let mut run = tracing::subscriber::with_default(lines, || play(seed, validators, faults, secrets));
+    run.logs = kept.0.lock().unwrap().clone();
+    run
+}
+
+fn play(seed: u64, validators: u8, faults: Faults, secrets: Secrets) -> Run {
     simulate(async move {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut committee = Committee::new(seed, validators, faults);
@@ -172,11 +207,16 @@ fn run(seed: u64, validators: u8, faults: Faults, secrets: Secrets) -> Run {
         let Answer::Blocks(blocks) = buyer.ask(&Query::Blocks { from: 1 }).await else { panic!("blocks") };
         let blocks = blocks.iter().map(|(bytes, _)| Block::decode(bytes).unwrap()).collect();
         let disks = (1..=validators).map(|n| committee.disk(n).everything()).collect();
-        Run { blocks, disks, auction: id }
+        Run { blocks, disks, logs: Vec::new(), auction: id }
     })
 }
 
 const HERE: Secrets = Secrets { position: InCell { x: 40, y: 50 }, losing: [31_337, 42_424] };
+
+/// The words of a log line: runs of letters and digits, so that a number inside a hash is no find.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_ascii_alphanumeric())
+}
 
 #[test]
 fn four_agents_hold_an_auction_on_a_bad_network() {
@@ -232,9 +272,10 @@ fn nothing_public_tells_the_position_or_a_losing_price() {
     assert!(hidden >= 8, "intent, bids, releases and outcome were compared: {hidden}");
 }
 
-/// The validators' disks hold every message; neither a losing price nor the position stands in them in any plain form.
+/// The validators' disks hold every message, and their logs tell all they do; neither a losing price nor the position stands
+/// in them in any plain form.
 #[test]
-fn no_disk_holds_a_losing_price_or_the_position() {
+fn no_disk_or_log_holds_a_losing_price_or_the_position() {
     let run = run(11, 4, Faults::default(), HERE);
     let wide = |price: u16| u64::from(price);
     let tick = i64::from(TickSize::for_cap(Price::from_micro_per_kwh(650_000)).unwrap().as_micro_per_kwh());
@@ -255,6 +296,19 @@ fn no_disk_holds_a_losing_price_or_the_position() {
             let found = disk.windows(needle.len()).any(|window| window == needle);
             assert!(!found, "{needle:?} stands on a validator's disk");
         }
+    }
+    let log = String::from_utf8_lossy(&run.logs);
+    assert!(log.contains("block final"), "the logs are there: {} bytes", log.len());
+    let position = format!("x: {}, y: {}", HERE.position.x, HERE.position.y);
+    let mut secrets = vec![position];
+    for price in HERE.losing {
+        secrets.extend([price.to_string(), (i64::from(price) * tick).to_string()]);
+    }
+    for secret in secrets {
+        let line = log.lines().find(|line| {
+            words(line).any(|word| word == secret) || line.contains(&secret) && secret.contains(' ')
+        });
+        assert_eq!(line, None, "{secret:?} stands in a log");
     }
     // The search finds what is there: the auction's id.
     assert!(run.disks.iter().any(|disk| disk.windows(32).any(|window| window == run.auction.0)));
