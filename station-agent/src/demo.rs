@@ -1,19 +1,24 @@
-//! `station-agent demo`: the ledger's main job on one machine, with nothing to set up.
+//! `station-agent demo`: the main job on one machine, with nothing to set up.
 //!
-//! Four operators with real stations, one or four agents that are the ledger, and drivers whose phones hold a replica of
-//! their own. Every driver buys the energy of a real charging session; then somebody who trusts nobody executes the whole
-//! ledger again and compares.
+//! Four operators with real stations, one or four agents that are the ledger and sell for them, a simulated charger at each
+//! station, and drivers whose phones hold a replica of their own. Every driver asks for the energy of a real charging
+//! session, stations bid, the best wins, the car charges, the ledger pays; then somebody who trusts nobody executes the
+//! whole ledger again and compares.
 //!
 //! ```text
-//!  data/*.csv --market--> stations, plans      the seed alone decides who buys what, where, at which price
+//!  data/*.csv --market--> stations, needs      the seed alone decides who needs what where, and what stations ask
+//!  clock    one for blocks, contracts and chargers, many times as fast as the machine's
 //!  world    agents on 127.0.0.1, a sealed zone, accounts, stations, money
-//!  trade    one a driver, several at once      hold -> charge -> settle -> proof on the phone
+//!  charger  one a station: an OCPP client over WebSocket, 1.6 or 2.0.1
+//!  trade    one a driver, several at once      intent -> bids -> contract -> charge -> receipt -> proof on the phone
 //!  verify   blocks of one agent, executed from genesis --report--> table or JSON, and a verdict for each check
 //! ```
 //!
-//! What is made up, and called assumed where it is shown: prices, the grid fee, who needs energy where, and the meters.
+//! What is made up, and called assumed where it is shown: prices, the grid fee, who needs energy where, and the chargers.
 
+mod charger;
 mod client;
+mod clock;
 mod market;
 mod report;
 mod trade;
@@ -38,7 +43,7 @@ pub struct DemoArgs {
     /// How many agents keep the ledger: 1 (trust its operator) or 4 (any one may fail).
     #[arg(long, default_value_t = 4, value_parser = validators)]
     validators: u8,
-    /// Decides who buys what, where, at which price; only times differ between two runs.
+    /// Decides who needs how much where, and what stations ask; who wins also depends on who is free by then.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -67,9 +72,9 @@ async fn play(args: DemoArgs, json: bool) -> Result<Report> {
     let drivers = usize::from(args.drivers);
     let progress = progress(drivers, json)?;
     progress.set_message("starting agents");
-    let world = Arc::new(World::start(usize::from(args.validators), drivers, args.seed)?);
+    let world = Arc::new(World::start(usize::from(args.validators), drivers, args.seed).await?);
     world.furnish(&progress).await?;
-    progress.set_message("drivers buy energy");
+    progress.set_message("drivers ask, stations bid, cars charge");
     let trades = (0..drivers).map(|driver| trade::run(world.clone(), driver));
     let trades = bounded(trades, AT_ONCE, |_| progress.inc(1)).await;
     progress.set_message("executing the ledger again");
@@ -117,16 +122,26 @@ async fn check(args: DemoArgs, world: &World, trades: Vec<Result<trade::Sold>>) 
         }
         auditor.close();
     }
-    let replicas: Vec<Result<()>> = (0..world.plans.len())
+    let replicas: Vec<Result<()>> = (0..world.needs.len())
         .map(|driver| {
             replay
                 .check_replica(&world.zone_file, &world.replica_file(driver), &world.driver(driver))
                 .with_context(|| format!("driver {}", driver + 1))
         })
         .collect();
+    let winners = trades
+        .iter()
+        .enumerate()
+        .filter_map(|(driver, trade)| {
+            let receipt = &trade.as_ref().ok()?.receipt;
+            let winner = replay.check_winner(&receipt.sale.auction, receipt.station, receipt.sale.price);
+            Some(Verdict::of(winner.with_context(|| format!("driver {}", driver + 1))))
+        })
+        .collect();
     let outcome = Outcome {
         args,
         trades,
+        winners,
         block_log_bytes: std::fs::metadata(world.block_log())?.len(),
         executed: Verdict::of(executed),
         money: Verdict::of(replay.check_money(world.issued())),
@@ -172,7 +187,7 @@ async fn bounded<T: Send + 'static>(
 fn progress(drivers: usize, json: bool) -> Result<ProgressBar> {
     let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let progress = ProgressBar::with_draw_target(Some(u64::try_from(drivers)?), target);
-    progress.set_style(ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} trades  {msg}")?);
+    progress.set_style(ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} drivers  {msg}")?);
     progress.enable_steady_tick(Duration::from_millis(100));
     Ok(progress)
 }
@@ -185,7 +200,7 @@ fn validators(text: &str) -> Result<u8, String> {
     }
 }
 
-/// Trades at a time.
-const AT_ONCE: usize = 8;
+/// Drivers at a time.
+const AT_ONCE: usize = 20;
 /// Threads of the demo.
 const WORKERS: usize = 8;

@@ -2,7 +2,7 @@
 
 use crate::daemon::limits;
 use eyre::{Context, Result, bail};
-use ohmesh_ledger::{Answer, Certificate, Query, SignedTransaction, Zone};
+use ohmesh_ledger::{Answer, Certificate, Query, Zone};
 use ohmesh_mesh::{Endpoint, Peer};
 use ohmesh_units::{Canonical, SigningKey};
 use std::{
@@ -49,23 +49,6 @@ impl Client {
             }
             tokio::time::sleep(POLL).await;
         }
-    }
-
-    /// Hands a transaction in and waits until it is in a final block.
-    pub(super) async fn apply(&self, signed: SignedTransaction) -> Result<()> {
-        let (id, content) = (signed.transaction.id(), signed.transaction.content());
-        match self.ask(&Query::Submit(Box::new(signed))).await? {
-            Answer::Waiting | Answer::Applied(_) => {}
-            Answer::Refused(reason) => bail!("{} refuses: {reason}", self.name()),
-            other => bail!("{}: an unexpected answer: {other:?}", self.name()),
-        }
-        self.until(&Query::Transaction(id), "a transaction was not applied", |answer| match answer {
-            Answer::Applied(found) if found == content => Ok(Some(())),
-            Answer::Applied(_) => bail!("another transaction was applied under the same id"),
-            Answer::Refused(reason) => bail!("refused: {reason}"),
-            _ => Ok(None),
-        })
-        .await
     }
 
     /// Final blocks from a height on, as the agent has them; nothing about them is checked.

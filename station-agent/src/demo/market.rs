@@ -1,8 +1,12 @@
 //! Who sells where, and who needs what: real stations, real energies, and what the seed makes of them. No network here:
-//! the same seed gives the same market and the same trades, however the agents behave.
+//! the same seed gives the same stations, the same sellers' costs and the same needs; who wins depends on who is free.
 
 use eyre::{Context, Result, bail, eyre};
-use ohmesh_geo::{Catalogue, Connector, Filter, german_register};
+use ohmesh_auction::{seal::SealSecret, strategy::CostPlus};
+use ohmesh_geo::{Catalogue, Connector, choose_area, frame, german_register};
+use ohmesh_ledger::ZoneArea;
+use ohmesh_node::Need;
+use ohmesh_ocpp::{ChargerName, Version};
 use ohmesh_units::{AccountId, Domain, Energy, EvseId, Position, Power, Price, SigningKey, StationId};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -11,37 +15,40 @@ use std::collections::BTreeMap;
 /// Everything that can be bought, and from whom.
 pub(super) struct Market {
     /// Ordered by name.
-    pub(super) operators: Vec<Operator>,
+    pub(super) operators: Vec<String>,
+    /// The keys of the agents. Each is the account of the operators whose stations it sells for.
+    pub(super) agents: Vec<SigningKey>,
     /// In the order of the catalogue, which finds them by place.
     pub(super) stations: Vec<Station>,
-    catalogue: Catalogue,
+    pub(super) catalogue: Catalogue,
 }
 
-/// A firm that sells.
-pub(super) struct Operator {
-    /// As the register has it.
-    pub(super) name: String,
-    /// The key of its account.
-    pub(super) key: SigningKey,
-}
-
-impl Operator {
-    pub(super) fn account(&self) -> AccountId {
-        AccountId::of(&self.key.public())
-    }
-}
-
-/// One station of the register.
+/// One station of the register: one charger.
 pub(super) struct Station {
     /// Its place in [`Market::operators`].
     pub(super) operator: usize,
-    /// The operator's number for it.
+    /// Its place in [`Market::agents`].
+    pub(super) agent: usize,
+    /// The owner's number for it.
     pub(super) number: u32,
     pub(super) id: StationId,
     /// Its address, cut to what the ledger takes.
     pub(super) name: String,
     pub(super) position: Position,
     pub(super) outlets: Vec<Outlet>,
+    pub(super) charger: ChargerName,
+    /// What its charger speaks.
+    pub(super) version: Version,
+    seal: [u8; 32],
+    /// What it asks for: assumed.
+    pub(super) strategy: CostPlus,
+}
+
+impl Station {
+    /// Opens its awards.
+    pub(super) fn seal(&self) -> SealSecret {
+        SealSecret::from_seed(&self.seal)
+    }
 }
 
 /// One outlet whose connectors and power the register knows.
@@ -52,105 +59,95 @@ pub(super) struct Outlet {
     pub(super) power: Power,
     /// Kept by the meter; here made from the seed.
     pub(super) meter: SigningKey,
-    pub(super) price: Price,
-}
-
-/// One trade that is to happen: who, where, how much, at what price.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Plan {
-    /// Its place in [`Market::stations`].
-    pub(super) station: usize,
-    /// Its place in the station's outlets.
-    pub(super) outlet: usize,
-    /// What the meter will count: the energy of a real session.
-    pub(super) energy: Energy,
-    /// The operator's assumed list price.
-    pub(super) price: Price,
-    pub(super) distance_m: u32,
-}
-
-impl Plan {
-    /// The most that may be sold: the energy in whole kWh, rounded up, as in auctions.
-    pub(super) fn energy_max(&self) -> Energy {
-        Energy::from_wh(self.energy.as_wh().div_ceil(1_000) * 1_000)
-    }
 }
 
 impl Market {
-    /// The market of a seed.
-    pub(super) fn new(seed: u64) -> Result<Self> {
+    /// The market of a seed, sold by so many agents.
+    pub(super) fn new(seed: u64, agents: usize) -> Result<Self> {
         let import = german_register(STATIONS).context("the station extract")?;
         let sites = Catalogue::new(import.stations)?;
         let names: BTreeMap<&str, usize> =
             sites.stations().iter().map(|site| (site.operator.as_str(), 0)).collect();
-        let mut random = stream(seed, "operators");
-        let operators: Vec<Operator> =
-            names.keys().map(|name| Operator { name: (*name).to_owned(), key: key(&mut random) }).collect();
-        let mut random = stream(seed, "meters");
-        let mut numbers = vec![0u32; operators.len()];
+        let operators: Vec<String> = names.keys().map(|name| (*name).to_owned()).collect();
+        let mut random = stream(seed, "agents");
+        let agents: Vec<SigningKey> = (0..agents).map(|_| key(&mut random)).collect();
+        let mut meters = stream(seed, "meters");
+        let mut seals = stream(seed, "seals");
+        let mut costs = stream(seed, "costs");
+        let mut numbers = vec![0u32; agents.len()];
         let mut stations = Vec::with_capacity(sites.stations().len());
-        for site in sites.stations() {
+        for (at, site) in sites.stations().iter().enumerate() {
             let operator = operators
-                .binary_search_by(|operator| operator.name.as_str().cmp(&site.operator))
+                .binary_search(&site.operator)
                 .map_err(|_| eyre!("operator {:?} is not listed", site.operator))?;
-            numbers[operator] += 1;
-            let id = StationId::of(&operators[operator].account(), numbers[operator]);
+            let agent = operator % agents.len();
+            numbers[agent] += 1;
+            let id = StationId::of(&AccountId::of(&agents[agent].public()), numbers[agent]);
+            let outlets = outlets(id, &site.outlets, &mut meters);
+            let power = outlets.iter().map(|outlet| outlet.power).max().unwrap_or(Power::from_w(0));
             stations.push(Station {
                 operator,
-                number: numbers[operator],
+                agent,
+                number: numbers[agent],
                 id,
                 name: short(&site.name),
                 position: site.position,
-                outlets: outlets(id, operator, &site.outlets, &mut random),
+                strategy: strategy(power, &mut costs),
+                outlets,
+                charger: ChargerName::new(&format!("CP{:03}", at + 1)).map_err(|error| eyre!("{error}"))?,
+                version: if at % 2 == 0 { Version::V16 } else { Version::V201 },
+                seal: *key(&mut seals).seed(),
             });
         }
-        Ok(Self { operators, stations, catalogue: sites })
+        Ok(Self { operators, agents, stations, catalogue: sites })
     }
 
-    /// One trade for each driver.
-    pub(super) fn plan(&self, seed: u64, drivers: usize) -> Result<Vec<Plan>> {
-        let sessions = sessions()?;
-        if drivers > sessions.len() {
-            bail!("{drivers} drivers, but only {} real sessions", sessions.len());
+    /// One need for each driver.
+    pub(super) fn needs(&self, seed: u64, drivers: usize) -> Result<Vec<Need>> {
+        let mut unused = sessions()?;
+        if drivers > unused.len() {
+            bail!("{drivers} drivers, but only {} real sessions", unused.len());
         }
         let mut random = stream(seed, "needs");
-        let mut unused = sessions;
         (0..drivers)
             .map(|_| {
-                let energy = unused.swap_remove(below(&mut random, unused.len()));
+                let energy = unused.swap_remove(below(&mut random, unused.len())).min(ENERGY_MAX);
                 let connector = CARS[below(&mut random, CARS.len())];
                 let between = |random: &mut ChaCha20Rng, [from, to]: [i32; 2]| {
                     from + i32::try_from(below(random, from.abs_diff(to) as usize)).unwrap_or(0)
                 };
                 let (lat, lon) = (between(&mut random, LAT_E7), between(&mut random, LON_E7));
-                self.nearest(Position::from_e7(lat, lon)?, connector, energy)
+                Ok(Need {
+                    position: Position::from_e7(lat, lon)?,
+                    energy,
+                    connectors: connector.into(),
+                    // Whoever needs little has time.
+                    power_min: if energy <= ENERGY_SLOW { POWER_SLOW } else { POWER_FAST },
+                    price_cap: PRICE_CAP,
+                    reserve: None,
+                })
             })
             .collect()
     }
 
-    /// The nearest outlet that fits; where several of a station do, the strongest, then the first.
-    fn nearest(&self, from: Position, connector: Connector, energy: Energy) -> Result<Plan> {
-        let filter = Filter { connectors: connector.into(), power_min: Power::from_w(1), ..Filter::ANY };
-        let found = self.catalogue.nearest(1, from, &filter);
-        let found = found.first().ok_or_else(|| eyre!("no station has a {} outlet", connector.name()))?;
-        let station = usize::try_from(found.slot)?;
-        let outlets = self.stations[station].outlets.iter().enumerate();
-        let (outlet, offer) = outlets
-            .filter(|(_, outlet)| outlet.connectors.contains(connector))
-            .max_by_key(|(at, outlet)| (outlet.power, usize::MAX - at))
-            .ok_or_else(|| eyre!("station {} has no such outlet", self.stations[station].name))?;
-        // Within one city: metres fit.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let distance_m = found.distance_m.round() as u32;
-        Ok(Plan { station, outlet, energy, price: offer.price, distance_m })
+    /// The areas in which auctions are held: those that hide a driver or a station here.
+    pub(super) fn areas(&self, needs: &[Need]) -> Result<Vec<ZoneArea>> {
+        let drivers = needs.iter().map(|need| need.position);
+        let positions = drivers.chain(self.stations.iter().map(|station| station.position));
+        let mut areas = BTreeMap::new();
+        for position in positions {
+            let area = choose_area(position, &self.catalogue)?;
+            areas.insert(area, ZoneArea { area, frame: frame(area)? });
+        }
+        Ok(areas.into_values().collect())
     }
 
-    pub(super) fn outlet(&self, plan: &Plan) -> &Outlet {
-        &self.stations[plan.station].outlets[plan.outlet]
-    }
-
-    pub(super) fn seller(&self, plan: &Plan) -> usize {
-        self.stations[plan.station].operator
+    /// The place of a station's outlet here: station, outlet.
+    pub(super) fn find(&self, evse: &EvseId) -> Option<(usize, usize)> {
+        let mut stations = self.stations.iter().enumerate();
+        stations.find_map(|(at, station)| {
+            Some((at, station.outlets.iter().position(|outlet| outlet.id == *evse)?))
+        })
     }
 
     pub(super) fn outlets(&self) -> usize {
@@ -158,12 +155,19 @@ impl Market {
     }
 }
 
-/// The assumed price a kWh at an outlet of this power: the class's, and a cent more for each next operator.
-pub(super) fn list_price(operator: usize, power: Power) -> Price {
-    let class = LIST_PRICES.iter().find(|(power_w_max, _)| power.as_w() <= *power_w_max);
-    let base = class.map_or(LIST_PRICE_FASTEST, |(_, price)| *price);
-    let cents = i64::try_from(operator).unwrap_or(0);
-    Price::from_micro_per_kwh(base + 10_000 * cents)
+/// The assumed list price of a kWh at an outlet of this power; here all of up to 43 kW are AC and all others DC.
+pub(super) fn list_price(power: Power) -> Price {
+    if power > POWER_AC_MAX { LIST_PRICE_DC } else { LIST_PRICE_AC }
+}
+
+/// What a station of this power asks for: energy that is cheap at noon, a margin that grows with its power, and more when
+/// it is busy. Between stations the seed decides. All of it is assumed.
+fn strategy(power: Power, random: &mut ChaCha20Rng) -> CostPlus {
+    let cents = |cents: usize| Price::from_micro_per_kwh(10_000 * i64::try_from(cents).unwrap_or(0));
+    let base = 24 + below(random, 5);
+    let cost = std::array::from_fn(|hour| cents(if (9..16).contains(&hour) { base - 4 } else { base }));
+    let class = if power > POWER_AC_MAX { 12 } else { 6 };
+    CostPlus { cost, margin: cents(class + below(random, 7)), full_load: cents(8) }
 }
 
 /// A stream of random bytes of the seed, for one use.
@@ -179,12 +183,7 @@ pub(super) fn key(random: &mut ChaCha20Rng) -> SigningKey {
     SigningKey::from_seed(seed)
 }
 
-fn outlets(
-    station: StationId,
-    operator: usize,
-    outlets: &[ohmesh_geo::Outlet],
-    random: &mut ChaCha20Rng,
-) -> Vec<Outlet> {
+fn outlets(station: StationId, outlets: &[ohmesh_geo::Outlet], random: &mut ChaCha20Rng) -> Vec<Outlet> {
     let known = outlets.iter().filter_map(|outlet| Some((outlet.connectors, outlet.power?)));
     (1u16..)
         .zip(known.filter(|(connectors, _)| !connectors.is_empty()))
@@ -194,7 +193,6 @@ fn outlets(
             connectors,
             power,
             meter: key(random),
-            price: list_price(operator, power),
         })
         .collect()
 }
@@ -236,8 +234,12 @@ const SESSIONS: &str = include_str!("../../data/sessions.csv");
 /// Where drivers are when they need energy: Potsdam in the south-west, Berlin's east in the north-east.
 const LAT_E7: [i32; 2] = [523_800_000, 525_600_000];
 const LON_E7: [i32; 2] = [130_200_000, 135_500_000];
-/// What drivers' cars take; of three, one charges with direct current.
-const CARS: [Connector; 6] = [
+/// What drivers' cars take; of ten, two charge with direct current.
+const CARS: [Connector; 10] = [
+    Connector::Type2,
+    Connector::Type2,
+    Connector::Type2,
+    Connector::Type2,
     Connector::Type2,
     Connector::Type2,
     Connector::Type2,
@@ -245,10 +247,21 @@ const CARS: [Connector; 6] = [
     Connector::Ccs,
     Connector::Chademo,
 ];
-/// Assumed: up to this many watts, so many micro-EUR a kWh.
-const LIST_PRICES: [(u32, i64); 2] = [(22_000, 390_000), (49_999, 490_000)];
-/// Assumed: above that.
-const LIST_PRICE_FASTEST: i64 = 590_000;
+/// A session that counted more is cut here: charging is most of the demo's time.
+pub(super) const ENERGY_MAX: Energy = Energy::from_wh(8_000);
+/// Up to this much a driver takes any outlet of [`POWER_SLOW`], beyond it one of [`POWER_FAST`].
+const ENERGY_SLOW: Energy = Energy::from_wh(4_000);
+const POWER_SLOW: Power = Power::from_w(11_000);
+const POWER_FAST: Power = Power::from_w(22_000);
+/// Assumed: nobody pays more.
+const PRICE_CAP: Price = Price::from_micro_per_kwh(690_000);
+/// The most that an outlet of the extract gives with alternating current.
+pub(super) const POWER_AC_MAX: Power = Power::from_w(43_000);
+/// A public tariff without a monthly fee, assumed to hold at every outlet: see `data/README.md`.
+const LIST_PRICE_AC: Price = Price::from_micro_per_kwh(390_000);
+const LIST_PRICE_DC: Price = Price::from_micro_per_kwh(490_000);
+/// What a person is told of where these two come from.
+pub(super) const LIST_PRICE_SOURCE: &str = "EnBW mobility+ Standard in 2020, as heise.de reported";
 
 #[cfg(test)]
 mod tests {
@@ -256,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_extracts_are_whole() {
-        let market = Market::new(1).unwrap();
+        let market = Market::new(1, 4).unwrap();
         assert_eq!(german_register(STATIONS).unwrap().rejected, []);
         assert_eq!(market.operators.len(), 4);
         assert!(market.outlets() >= 70 && market.stations.iter().all(|s| !s.outlets.is_empty()));
@@ -266,16 +279,32 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_alone_decides_the_trades() {
-        let plan = |seed, drivers| Market::new(seed).unwrap().plan(seed, drivers).unwrap();
+    fn the_seed_alone_decides_what_is_needed() {
+        let needs = |seed, drivers, agents| Market::new(seed, agents).unwrap().needs(seed, drivers).unwrap();
         let ids = |seed| -> Vec<EvseId> {
-            Market::new(seed).unwrap().stations.iter().flat_map(|s| &s.outlets).map(|o| o.id).collect()
+            let market = Market::new(seed, 4).unwrap();
+            market.stations.iter().flat_map(|station| &station.outlets).map(|outlet| outlet.id).collect()
         };
-        assert_eq!(plan(7, 30), plan(7, 30));
-        assert_eq!(plan(7, 30)[..10], plan(7, 10), "more drivers change nothing for the first");
-        assert_ne!(plan(7, 30), plan(8, 30));
+        assert_eq!(needs(7, 30, 4), needs(7, 30, 1));
+        assert_eq!(needs(7, 30, 4)[..10], needs(7, 10, 4), "more drivers change nothing for the first");
+        assert_ne!(needs(7, 30, 4), needs(8, 30, 4));
         assert_eq!(ids(7), ids(7));
         assert_ne!(ids(7), ids(8));
+    }
+
+    #[test]
+    fn every_need_has_an_area_and_several_stations() {
+        let market = Market::new(5, 4).unwrap();
+        let needs = market.needs(5, 200).unwrap();
+        let areas = market.areas(&needs).unwrap();
+        assert!(!areas.is_empty() && areas.is_sorted_by(|one, next| one.area < next.area));
+        for need in needs {
+            let wanted = |outlet: &Outlet| {
+                u16::from(outlet.connectors) & u16::from(need.connectors) != 0
+                    && outlet.power >= need.power_min
+            };
+            assert!(market.stations.iter().filter(|s| s.outlets.iter().any(wanted)).count() >= 4, "{need:?}");
+        }
     }
 
     #[test]

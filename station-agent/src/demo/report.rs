@@ -2,10 +2,11 @@
 
 use super::{
     DemoArgs,
-    market::{Plan, list_price},
+    clock::FACTOR,
+    market::{ENERGY_MAX, LIST_PRICE_SOURCE, list_price},
     trade::Sold,
     verify::Replay,
-    world::{GRID_FEE, PACE_FACTOR, World},
+    world::{GRID_FEE, World},
 };
 use eyre::{Result, bail, ensure};
 use ohmesh_units::{BlockId, Energy, Money, Power, Price};
@@ -17,6 +18,8 @@ pub(super) struct Outcome {
     pub(super) args: DemoArgs,
     /// By driver.
     pub(super) trades: Vec<Result<Sold>>,
+    /// One for each sale.
+    pub(super) winners: Vec<Verdict>,
     pub(super) block_log_bytes: u64,
     pub(super) executed: Verdict,
     pub(super) money: Verdict,
@@ -48,12 +51,16 @@ pub(super) struct Report {
     drivers: u16,
     stations: usize,
     outlets: usize,
-    sales_settled: usize,
+    intents: usize,
+    bids: u64,
+    auctions_settled: usize,
     energy_wh: u64,
     paid_micro: i64,
     price_paid_micro_per_kwh_mean: i64,
+    price_list_micro_per_kwh_mean: i64,
     price_list_is_assumed: bool,
     grid_fee_micro_per_kwh: i64,
+    clock_factor: u64,
     ms_intent_to_contract_p50: u64,
     ms_intent_to_contract_p99: u64,
     blocks: u64,
@@ -62,6 +69,7 @@ pub(super) struct Report {
     replica_bytes_mean: u64,
     blocks_verified: bool,
     money_conserved: bool,
+    winners_verified: usize,
     replicas_verified: usize,
     roots_equal: bool,
     /// Why each failed check failed.
@@ -70,20 +78,36 @@ pub(super) struct Report {
     #[serde(skip)]
     operators: Vec<OperatorLine>,
     #[serde(skip)]
+    classes: Vec<ClassLine>,
+    #[serde(skip)]
     checks: Vec<(String, Verdict)>,
 }
 
-/// One trade as planned; the same for the same seed.
-#[derive(Serialize)]
+/// One driver: what was needed, and what came of it.
+#[derive(Serialize, Default)]
 struct TradeLine {
     driver: usize,
+    /// What the seed says; the same for the same seed.
+    need_wh: u64,
+    settled: bool,
+    /// Empty, and 0 below, of a driver that bought nothing.
     operator: String,
     station: String,
     outlet: u16,
-    distance_m: u32,
+    ocpp: String,
+    auctions: u32,
     energy_wh: u64,
     price_micro_per_kwh: i64,
-    settled: bool,
+}
+
+/// Sales at outlets of one price class.
+#[derive(Default)]
+struct ClassLine {
+    name: &'static str,
+    list: Price,
+    sales: usize,
+    energy_wh: u64,
+    paid_micro: i64,
 }
 
 struct OperatorLine {
@@ -98,15 +122,23 @@ impl Report {
     /// Counts an outcome and judges it.
     pub(super) fn new(world: &World, replay: &Replay, outcome: Outcome) -> Result<Self> {
         let sold: Vec<&Sold> = outcome.trades.iter().flatten().collect();
-        let energy_wh: u64 = sold.iter().map(|sold| sold.energy.as_wh()).sum();
+        let energy_wh: u64 = sold.iter().map(|sold| billed(sold).as_wh()).sum();
         let paid_micro: i64 = sold.iter().map(|sold| sold.paid).sum();
         let mut latencies_ms: Vec<u64> =
             sold.iter().map(|sold| u64::try_from(sold.to_contract.as_millis()).unwrap_or(u64::MAX)).collect();
         latencies_ms.sort_unstable();
         let mut bytes = 0;
-        for driver in 0..world.plans.len() {
+        for driver in 0..world.needs.len() {
             bytes += std::fs::metadata(world.replica_file(driver)).map_or(0, |metadata| metadata.len());
         }
+        let listed_micro: i128 = sold
+            .iter()
+            .map(|sold| {
+                let listed = list_price(world.market.stations[sold.place.0].outlets[sold.place.1].power);
+                i128::from(listed.as_micro_per_kwh()) * i128::from(billed(sold).as_wh())
+            })
+            .sum();
+        let listed = ohmesh_units::round_half_away(listed_micro, i128::from(energy_wh)).unwrap_or(0);
         let checks = checks(world, replay, &outcome, energy_wh);
         Ok(Self {
             seed: outcome.args.seed,
@@ -114,12 +146,16 @@ impl Report {
             drivers: outcome.args.drivers,
             stations: world.market.stations.len(),
             outlets: world.market.outlets(),
-            sales_settled: sold.len(),
+            intents: replay.intents(),
+            bids: replay.bids(),
+            auctions_settled: sold.len(),
             energy_wh,
             paid_micro,
             price_paid_micro_per_kwh_mean: mean_price(paid_micro, energy_wh),
+            price_list_micro_per_kwh_mean: listed,
             price_list_is_assumed: true,
             grid_fee_micro_per_kwh: GRID_FEE.as_micro_per_kwh(),
+            clock_factor: FACTOR,
             ms_intent_to_contract_p50: percentile(&latencies_ms, 50),
             ms_intent_to_contract_p99: percentile(&latencies_ms, 99),
             blocks: replay.height(),
@@ -128,11 +164,13 @@ impl Report {
             replica_bytes_mean: bytes / u64::from(outcome.args.drivers),
             blocks_verified: outcome.executed.holds(),
             money_conserved: outcome.money.holds() && outcome.executed.holds(),
+            winners_verified: outcome.winners.iter().filter(|verdict| verdict.holds()).count(),
             replicas_verified: outcome.replicas.iter().filter(|verdict| verdict.holds()).count(),
             roots_equal: outcome.roots.holds(),
             failures: failures(&checks),
             trades: trades(world, &outcome),
             operators: operators(world, &outcome),
+            classes: classes(world, &sold),
             checks,
         })
     }
@@ -158,38 +196,48 @@ impl Report {
     /// Some lines for people.
     pub(super) fn table(&self) -> String {
         let energy = Energy::from_wh(self.energy_wh);
-        let [slow, fast, fastest] = PRICE_CLASSES_W.map(Power::from_w);
-        let of = |power| format!("{} to {}", euros(list_price(0, power)), euros(list_price(3, power)));
+        let mean = |micro| euros(Price::from_micro_per_kwh(micro));
         let agents = match self.validators {
-            1 => "1 agent: trust its operator".to_owned(),
-            count => format!("{count} agents over QUIC: any one may fail or lie"),
+            1 => "1 agent, which owns every station: trust its operator".to_owned(),
+            count => format!("{count} agents over QUIC, one an operator: any one may fail or lie"),
         };
+        let unsold = self.intents.saturating_sub(self.auctions_settled);
         let rows = [
             (
                 "stations",
                 format!("{} with {} outlets in Berlin and Potsdam, 2019", self.stations, self.outlets),
             ),
+            ("chargers", format!("{} simulated, OCPP 1.6 and 2.0.1 by turns, over WebSocket", self.stations)),
             ("ledger", agents),
             ("drivers", format!("{}, each with a replica of its own part of the ledger", self.drivers)),
+            ("clock", format!("{FACTOR}x, one for blocks, contracts and chargers")),
             ("", String::new()),
-            ("sales settled", format!("{} of {}", self.sales_settled, self.drivers)),
-            ("energy", energy.to_string()),
+            (
+                "intents",
+                format!("{}; {unsold} auctions sold nothing, and their drivers asked again", self.intents),
+            ),
+            ("bids", self.bids.to_string()),
+            (
+                "settled auctions",
+                format!("{} of {} drivers have charged and paid", self.auctions_settled, self.drivers),
+            ),
+            ("energy", format!("{energy}; needs are real sessions, each cut at {ENERGY_MAX}")),
             ("paid", format!("{} EUR", cents(Money::from_micro(self.paid_micro)))),
             (
                 "price paid",
                 format!(
-                    "{} EUR/kWh on average",
-                    euros(Price::from_micro_per_kwh(self.price_paid_micro_per_kwh_mean))
+                    "{} EUR/kWh on average; list price there {} (assumed)",
+                    mean(self.price_paid_micro_per_kwh_mean),
+                    mean(self.price_list_micro_per_kwh_mean)
                 ),
             ),
-            ("list price", format!("{} EUR/kWh up to 22 kW, {} below", of(slow), of(fast))),
-            ("", format!("50 kW, {} above (assumed)", of(fastest))),
+            ("list price", format!("{LIST_PRICE_SOURCE} (assumed)")),
             ("grid fee in it", format!("{} EUR/kWh (assumed)", euros(GRID_FEE))),
             ("", String::new()),
             (
                 "intent to contract",
                 format!(
-                    "p50 {} ms, p99 {} ms (measured; blocks {PACE_FACTOR}x as often as usual)",
+                    "p50 {} ms, p99 {} ms by this machine's clock",
                     self.ms_intent_to_contract_p50, self.ms_intent_to_contract_p99
                 ),
             ),
@@ -198,7 +246,7 @@ impl Report {
             ("replica", format!("{} on each phone", size(self.replica_bytes_mean))),
         ];
         let mut text = format!(
-            "ohmesh demo: {} drivers buy energy from {} operators; their agents are the ledger (seed {})\n\n",
+            "ohmesh demo: {} drivers buy energy from {} operators at auction, without a middleman (seed {})\n\n",
             self.drivers,
             self.operators.len(),
             self.seed
@@ -217,6 +265,17 @@ impl Report {
             let _ =
                 writeln!(text, "  {name:<57}{:>8}{:>7}{energy:>14}{revenue:>10}", line.stations, line.sales);
         }
+        let _ = writeln!(
+            text,
+            "\n  {:<33}{:>24}{:>7}{:>14}{:>18}",
+            "power class", "list EUR/kWh (assumed)", "sales", "energy", "paid EUR/kWh"
+        );
+        for class in &self.classes {
+            let paid = mean(mean_price(class.paid_micro, class.energy_wh));
+            let (list, energy) = (euros(class.list), Energy::from_wh(class.energy_wh).to_string());
+            let paid = if class.sales == 0 { "-".to_owned() } else { paid };
+            let _ = writeln!(text, "  {:<33}{list:>24}{:>7}{energy:>14}{paid:>18}", class.name, class.sales);
+        }
         text.push('\n');
         for (name, verdict) in &self.checks {
             let _ = match &verdict.0 {
@@ -228,7 +287,8 @@ impl Report {
         let _ = write!(text, "\n{held} of {} checks hold.", self.checks.len());
         if self.failures.is_empty() {
             text.push_str(
-                "\nStations and sessions are real (station-agent/data); prices, drivers and meters are made up.",
+                "\nStations and energies are real (sources: station-agent/data/README.md). Sellers' costs and the grid fee\n\
+                 are this demo's own assumptions; drivers and chargers are simulated.",
             );
         }
         text
@@ -243,29 +303,44 @@ fn checks(world: &World, replay: &Replay, outcome: &Outcome, energy_wh: u64) -> 
                 bail!("driver {driver}: {error:#}");
             }
         }
-        let planned: u64 = world.plans.iter().map(|plan| plan.energy.as_wh()).sum();
+        for (need, sold) in world.needs.iter().zip(outcome.trades.iter().flatten()) {
+            let (energy, billed) = (need.energy, billed(sold));
+            ensure!(
+                billed == energy && sold.metered == energy,
+                "a car wanted {energy}, its charger counted {}, {billed} are billed",
+                sold.metered
+            );
+        }
         let counted = replay.state().totals().sold.as_wh();
-        ensure!(
-            energy_wh == planned && counted == planned,
-            "phones prove {energy_wh} Wh, the ledger counts {counted} Wh, meters counted {planned} Wh"
-        );
+        ensure!(counted == energy_wh, "phones prove {energy_wh} Wh, the ledger counts {counted} Wh");
         Ok(())
     };
     let failed: Vec<&str> = outcome.replicas.iter().filter_map(|verdict| verdict.0.as_deref()).collect();
     let replicas = Verdict((!failed.is_empty()).then(|| failed.join("; ")));
     let (height, head) = (replay.height(), BlockId::from(replay.state().head().block).to_string());
     let issued = cents(Money::from_micro(world.issued()));
-    let drivers = world.plans.len();
+    let drivers = world.needs.len();
+    let winners: Vec<&str> = outcome.winners.iter().filter_map(|verdict| verdict.0.as_deref()).collect();
+    let won = Verdict(match outcome.winners.len() {
+        found if found != drivers => Some(format!("only {found} drivers have a winner")),
+        _ => (!winners.is_empty()).then(|| winners.join("; ")),
+    });
     vec![
         (
             format!(
-                "every sale is settled: {drivers} phones, {drivers} meters and the ledger count the same energy"
+                "every driver has charged: {drivers} phones, {drivers} chargers and the ledger count the same energy"
             ),
             Verdict::of(settled()),
         ),
         (
             format!("{height} blocks are certified, executed again from genesis, and keep every invariant"),
             outcome.executed.clone(),
+        ),
+        (
+            format!(
+                "{drivers} winners are those of the ledger executed again, each proven to be the best bid"
+            ),
+            won,
         ),
         (
             format!(
@@ -293,33 +368,64 @@ fn failures(checks: &[(String, Verdict)]) -> Vec<String> {
     failed.map(|(name, why)| format!("{name}: {why}")).collect()
 }
 
+/// What was billed.
+fn billed(sold: &Sold) -> Energy {
+    sold.receipt.sale.bill.energy
+}
+
 fn trades(world: &World, outcome: &Outcome) -> Vec<TradeLine> {
-    let line = |(driver, (plan, trade)): (usize, (&Plan, &Result<Sold>))| TradeLine {
-        driver: driver + 1,
-        operator: world.market.operators[world.market.seller(plan)].name.clone(),
-        station: world.market.stations[plan.station].name.clone(),
-        outlet: world.market.outlet(plan).number,
-        distance_m: plan.distance_m,
-        energy_wh: plan.energy.as_wh(),
-        price_micro_per_kwh: plan.price.as_micro_per_kwh(),
-        settled: trade.is_ok(),
-    };
-    world.plans.iter().zip(&outcome.trades).enumerate().map(line).collect()
+    let lines = (1..).zip(world.needs.iter().zip(&outcome.trades)).map(|(driver, (need, trade))| {
+        let need_wh = need.energy.as_wh();
+        let Ok(sold) = trade else {
+            return TradeLine { driver, need_wh, ..TradeLine::default() };
+        };
+        let station = &world.market.stations[sold.place.0];
+        TradeLine {
+            driver,
+            need_wh,
+            settled: true,
+            operator: world.market.operators[station.operator].clone(),
+            station: station.name.clone(),
+            outlet: station.outlets[sold.place.1].number,
+            ocpp: station.version.to_string(),
+            auctions: sold.attempts,
+            energy_wh: billed(sold).as_wh(),
+            price_micro_per_kwh: sold.receipt.sale.price.as_micro_per_kwh(),
+        }
+    });
+    lines.collect()
 }
 
 fn operators(world: &World, outcome: &Outcome) -> Vec<OperatorLine> {
-    let lines = world.market.operators.iter().enumerate().map(|(at, operator)| {
-        let own = world.plans.iter().zip(&outcome.trades).filter(|(plan, _)| world.market.seller(plan) == at);
-        let sold: Vec<&Sold> = own.filter_map(|(_, trade)| trade.as_ref().ok()).collect();
+    let of = |sold: &&Sold| world.market.stations[sold.place.0].operator;
+    let lines = world.market.operators.iter().enumerate().map(|(at, name)| {
+        let sold: Vec<&Sold> = outcome.trades.iter().flatten().filter(|sold| of(sold) == at).collect();
         OperatorLine {
-            name: operator.name.clone(),
+            name: name.clone(),
             stations: world.market.stations.iter().filter(|station| station.operator == at).count(),
             sales: sold.len(),
-            energy: Energy::from_wh(sold.iter().map(|sold| sold.energy.as_wh()).sum()),
+            energy: Energy::from_wh(sold.iter().map(|sold| billed(sold).as_wh()).sum()),
             revenue: Money::from_micro(sold.iter().map(|sold| sold.paid).sum()),
         }
     });
     lines.collect()
+}
+
+fn classes(world: &World, sold: &[&Sold]) -> Vec<ClassLine> {
+    let mut classes = PRICE_CLASSES.map(|(name, power_w)| ClassLine {
+        name,
+        list: list_price(Power::from_w(power_w)),
+        ..ClassLine::default()
+    });
+    for sold in sold {
+        let list = list_price(world.market.stations[sold.place.0].outlets[sold.place.1].power);
+        if let Some(class) = classes.iter_mut().find(|class| class.list == list) {
+            class.sales += 1;
+            class.energy_wh += billed(sold).as_wh();
+            class.paid_micro += sold.paid;
+        }
+    }
+    classes.into()
 }
 
 /// The smallest of sorted values that at least `percent` of them do not exceed; 0 of none.
@@ -349,8 +455,8 @@ fn size(bytes: u64) -> String {
     format!("{}.{} KiB", bytes / 1_024, bytes % 1_024 * 10 / 1_024)
 }
 
-/// One outlet of each price class.
-const PRICE_CLASSES_W: [u32; 3] = [22_000, 43_000, 50_000];
+/// The price classes, each with a power in it.
+const PRICE_CLASSES: [(&str, u32); 2] = [("up to 43 kW, AC", 43_000), ("50 kW and more, DC", 50_000)];
 
 #[cfg(test)]
 mod tests {

@@ -1,115 +1,145 @@
-//! One driver's trade, from the need to the proven balance.
+//! One driver's purchase on a phone of its own, from the need to the proven balance.
 //!
 //! ```text
-//!  phone  PendSale --> agents --block--> proof --> phone     intent to contract: the measured time
-//!  seller              its agent: proof of the hold -->  charge -->  PostSale, signed by owner and meter --> agents
+//!  phone  Node::buy --intent--> agents: bids, opening --outcome, award--> contract open    the measured time
+//!  people drive there, plug in --> charger --OCPP--> its agent --records--> phone: checkpoints
 //!  phone  sync until its own balance is proven to have paid for exactly what the meter counted
 //! ```
 //!
-//! The sale is at an assumed list price: nobody bids, and the meter is a key of the demo's.
+//! A driver whose winner is taken, or whom nobody bids for, asks again: every attempt is an auction of its own.
 
-use super::{
-    client::{PATIENCE, POLL},
-    market::Plan,
-    world::{World, taken},
-};
+use super::{client::PATIENCE, world::World};
 use eyre::{Result, bail, ensure, eyre};
-use ohmesh_ledger::{
-    Answer, Asset, Body, Certificate, Header, Holding, Journal, Object, Pending, Proof, Query, Transaction,
-    proven_object,
-};
-use ohmesh_mesh::{Clock, SystemClock};
-use ohmesh_node::{Node, NodeError, Status};
-use ohmesh_units::{Energy, Hash, TransactionId};
+use ohmesh_auction::intent::Kappa;
+use ohmesh_ledger::{Asset, Holding, Journal};
+use ohmesh_node::{BuyError, Event, Node, NodeError, Purchase, PurchaseNews, PurchaseReceipt, Settings};
+use ohmesh_ocpp::client::{Car, CurveStep};
+use ohmesh_units::{Energy, EvseId, Power};
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-/// A trade that has been settled and proven.
+/// A purchase that has been settled and proven.
 pub(super) struct Sold {
-    /// What the driver's proven account has bought.
-    pub(super) energy: Energy,
-    /// What it has paid, in micro-units.
+    pub(super) receipt: PurchaseReceipt,
+    /// Where: station and outlet by their places in the market.
+    pub(super) place: (usize, usize),
+    /// What the charger's own meter has counted.
+    pub(super) metered: Energy,
+    /// What the driver's proven account has paid, in micro-units.
     pub(super) paid: i64,
-    /// From handing in the hold to its proof on the phone.
+    /// From handing in the intent to the proven contract, by the machine's clock.
     pub(super) to_contract: Duration,
+    /// Auctions that it took.
+    pub(super) attempts: u32,
 }
 
-/// Runs the trade of one driver on a phone of its own.
+/// Buys for one driver on a phone of its own.
 pub(super) async fn run(world: Arc<World>, driver: usize) -> Result<Sold> {
     let phone = world.phone(driver)?;
-    let result = buy(&world, &phone, &world.plans[driver]).await;
+    let result = settle(&world, &phone, driver).await;
     phone.close().await?;
     result
 }
 
-async fn buy(world: &World, phone: &Node, plan: &Plan) -> Result<Sold> {
-    let outlet = world.market.outlet(plan);
+async fn settle(world: &World, phone: &Node, driver: usize) -> Result<Sold> {
     let before = proven(phone, "the account is not proven", money).await?;
-
-    let timeout = SystemClock.now().checked_add(HOLD_FOR).ok_or_else(|| eyre!("the clock is at its end"))?;
-    let body = Body::PendSale { evse: outlet.id, price: plan.price, energy: plan.energy_max(), timeout };
-    let start = Instant::now();
-    let id = taken(phone.submit(body).await?)?;
-    proven(phone, "the hold is not proven", |phone| is_proven(phone, &id)).await?;
-    let to_contract = start.elapsed();
-
-    let sent = phone.wallet().transaction(&id)?.ok_or_else(|| eyre!("the wallet has lost {id}"))?;
-    sell(world, plan, sent.signed.transaction.pending_id()).await?;
-    let (after, energy) = proven(phone, "the sale is not proven", |phone| {
-        let energy = bought(phone)?;
-        Ok(money(phone)?.filter(|holding| holding.held == 0).zip(energy.filter(|e| *e != Energy::ZERO)))
-    })
-    .await?;
-    let paid = before.posted - after.posted;
-    let due = plan.price.times(plan.energy).ok_or_else(|| eyre!("the price overflows"))?.as_micro();
-    ensure!(energy == plan.energy, "the ledger counts {energy}, the meter counted {}", plan.energy);
-    ensure!(paid == due, "paid {paid} micro-EUR, due are {due}");
-    Ok(Sold { energy, paid, to_contract })
-}
-
-/// The seller's side: sees the hold proven at its own agent, checks its terms, lets the car charge, and posts what the
-/// meter counted.
-async fn sell(world: &World, plan: &Plan, pending: Hash) -> Result<()> {
-    let seller = world.market.seller(plan);
-    let (office, operator) = (&world.offices[seller], &world.market.operators[seller]);
-    let outlet = world.market.outlet(plan);
-    let zone = &world.zone_file.zone;
-    let (header, hold) = office
-        .until(&Query::Object(pending), "the hold did not appear", |answer| match answer {
-            Answer::Proofs(head, proofs) => held(world, &head, &proofs),
-            _ => Ok(None),
-        })
-        .await?;
-    let sale = hold.sale.ok_or_else(|| eyre!("the hold is not for a sale"))?;
-    ensure!(hold.id == pending && hold.to == operator.account(), "the hold is not for {}", operator.name);
-    ensure!(sale.evse == outlet.id && sale.meter == outlet.meter.public(), "the hold is for another outlet");
-    ensure!(sale.price >= outlet.price, "the hold is for {}, the list says {}", sale.price, outlet.price);
-    ensure!(sale.energy >= plan.energy, "the hold is for {}, the car takes {}", sale.energy, plan.energy);
-
-    let now = SystemClock.now().max(header.time);
-    let transaction = Transaction {
-        zone: zone.id(),
-        sender: operator.account(),
-        // A hold is posted once: its id is number enough.
-        number: u128::from_be_bytes(*pending.0.first_chunk().expect("a hash has more than 16 bytes")),
-        valid_until: now.checked_add(HOLD_FOR).ok_or_else(|| eyre!("the clock is at its end"))?,
-        body: Body::PostSale { pending, energy: plan.energy },
-    };
-    office.apply(transaction.sign(&[&operator.key, &outlet.meter])).await
-}
-
-/// The hold in an answer, proven against its header; `None` if the agent has no such object yet.
-fn held(world: &World, head: &(Header, Certificate), proofs: &[Proof]) -> Result<Option<(Header, Pending)>> {
-    let Some(proof) = proofs.first() else { return Ok(None) };
-    let (header, certificate) = head;
-    let zone = &world.zone_file.zone;
-    certificate.verify_header(header, &zone.id(), &zone.validators)?;
-    match proven_object(proof, header)? {
-        Object::Pending(pending) => Ok(Some((header.clone(), pending))),
-        other => bail!("the hold is no hold but {other:?}"),
+    let mut last = None;
+    for attempts in 1..=ATTEMPTS_MAX {
+        let bought = tokio::time::timeout(PURCHASE_MAX, buy(world, phone, driver)).await;
+        match bought.map_err(|_| eyre!("a purchase has no end after {} s", PURCHASE_MAX.as_secs()))?? {
+            Ok((receipt, place, metered, to_contract)) => {
+                let is_paid = |money: &Holding| money.held == 0 && money.posted != before.posted;
+                let after =
+                    proven(phone, "the payment is not proven", |phone| Ok(money(phone)?.filter(is_paid)))
+                        .await?;
+                let (paid, due) = (before.posted - after.posted, receipt.sale.bill.price_total.as_micro());
+                ensure!(paid == due, "paid {paid} micro-EUR, due are {due}");
+                return Ok(Sold { receipt, place, metered, paid, to_contract, attempts });
+            }
+            Err(ended) => last = Some(ended),
+        }
     }
+    let last = last.map_or_else(String::new, |ended| ended.to_string());
+    bail!("{ATTEMPTS_MAX} auctions have ended without energy, the last because {last}")
+}
+
+type Bought = (PurchaseReceipt, (usize, usize), Energy, Duration);
+
+/// One auction and what follows; how it ended, if without energy.
+async fn buy(world: &World, phone: &Node, driver: usize) -> Result<Result<Bought, BuyError>> {
+    let need = world.needs[driver];
+    world.turn().await;
+    let start = Instant::now();
+    let purchase = match phone.buy(need, &world.market.catalogue, settings()).await {
+        Ok(purchase) => purchase,
+        // Nothing was asked yet: the next attempt may find an agent with time.
+        Err(error @ BuyError::Node(NodeError::NoAgent { .. })) => return Ok(Err(error)),
+        Err(error) => return Err(error.into()),
+    };
+    let charged = async {
+        let evse = contract_open(phone, &purchase).await;
+        let to_contract = start.elapsed();
+        let place = world.market.find(&evse).ok_or_else(|| eyre!("EVSE {evse} is none of the market's"))?;
+        let metered = charge(world, place, need.energy).await?;
+        Ok::<_, eyre::Report>((place, metered, to_contract))
+    };
+    let mut charged = pin!(charged);
+    let mut run = pin!(purchase.run());
+    let (ended, done) = tokio::select! {
+        ended = &mut run => (ended, None),
+        done = &mut charged => {
+            let done = done?;
+            let ended = tokio::time::timeout(PATIENCE, run).await;
+            (ended.map_err(|_| eyre!("no receipt within {} s", PATIENCE.as_secs()))?, Some(done))
+        }
+    };
+    let receipt = match ended {
+        Ok(receipt) => receipt,
+        Err(ended @ BuyError::Ended(_)) => {
+            // Whoever has plugged in takes the car away.
+            if let Some((station, outlet)) = purchase.evse().and_then(|evse| world.market.find(&evse)) {
+                world.charger(station).unplug(world.market.stations[station].outlets[outlet].number).await;
+            }
+            return Ok(Err(ended));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let (place, metered, to_contract) = match done {
+        Some(done) => done,
+        None => tokio::time::timeout(PATIENCE, charged)
+            .await
+            .map_err(|_| eyre!("contract {} is settled, but no car was charged", receipt.sale.contract))??,
+    };
+    Ok(Ok((receipt, place, metered, to_contract)))
+}
+
+/// The outlet of the purchase, once its contract is proven to be open.
+async fn contract_open(phone: &Node, purchase: &Purchase) -> EvseId {
+    loop {
+        if let Event::Purchase { auction, news: PurchaseNews::ContractOpen { evse, .. } } =
+            phone.next_event().await
+            && auction == purchase.id()
+        {
+            return evse;
+        }
+    }
+}
+
+/// Plugs the car in and lets it charge; what the charger has counted.
+async fn charge(world: &World, (station, outlet): (usize, usize), energy: Energy) -> Result<Energy> {
+    let station = (station, &world.market.stations[station]);
+    // Nobody is at the outlet before the seller knows of the contract that the phone shows.
+    world.catch_up(station.1.agent).await?;
+    let outlet = &station.1.outlets[outlet];
+    // The curve of a car that is nearly empty: full power, and less at the end.
+    let hour = Duration::from_secs(3600);
+    let tail = Power::from_w(outlet.power.as_w() * 9 / 10);
+    let curve =
+        vec![CurveStep { lasts: hour / 6, power: outlet.power }, CurveStep { lasts: 24 * hour, power: tail }];
+    world.charger(station.0).charge(outlet.number, Car { curve, wants: energy }).await
 }
 
 /// Syncs the phone until `wanted` is there; an agent that cannot answer now is asked again.
@@ -136,17 +166,23 @@ fn money(phone: &Node) -> Result<Option<Holding>> {
     Ok(balance.map(|balance| *balance.of(Asset::Currency)))
 }
 
-/// The proven energy that the phone's account has bought.
-fn bought(phone: &Node) -> Result<Option<Energy>> {
-    let balance = phone.account()?.and_then(|view| view.proven.balances[Journal::Energy as usize]);
-    Ok(balance.map(|balance| balance.bought))
+/// How phones buy: times of the ledger by the demo's clock, polls by the machine's.
+fn settings() -> Settings {
+    Settings {
+        bidding: Duration::from_secs(90),
+        poll: Duration::from_millis(60),
+        poll_calm: Duration::from_secs(30),
+        silence_max: Duration::from_secs(3600),
+        // A detour in town counts about as much as the difference between two stations' prices.
+        kappa: Kappa::try_from(3).expect("3 is one of the eight steps"),
+        auto_confirm: true,
+        ..Settings::default()
+    }
 }
 
-/// Whether the hold that a transaction opens has been proven to the phone.
-fn is_proven(phone: &Node, id: &TransactionId) -> Result<Option<()>> {
-    let sent = phone.wallet().transaction(id)?;
-    Ok(sent.filter(|sent| matches!(sent.status, Status::Proven { .. })).map(drop))
-}
-
-/// How long a hold waits for its meter, and a posting for its block.
-const HOLD_FOR: Duration = Duration::from_secs(600);
+/// How long a purchase may take from the intent to the receipt, by the machine's clock.
+const PURCHASE_MAX: Duration = Duration::from_secs(240);
+/// Auctions that a driver tries.
+const ATTEMPTS_MAX: u32 = 12;
+/// Between two looks at the own account.
+const POLL: Duration = Duration::from_millis(50);

@@ -2,11 +2,11 @@
 //! compares what comes out with what agents and phones say.
 
 use eyre::{Context, Result, bail, ensure, eyre};
-use ohmesh_ledger::{Asset, Block, Body, Certificate, Journal, State, Zone, ZoneFile, open_block};
+use ohmesh_ledger::{Asset, Block, Body, Certificate, Journal, Object, State, Zone, ZoneFile, open_block};
 use ohmesh_node::{OnDamage, Place, Replica, Store};
-use ohmesh_units::{AccountId, BlockId, Canonical, Hash};
+use ohmesh_units::{AccountId, AuctionId, BlockId, Canonical, Hash, Price, StationId};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -20,6 +20,17 @@ pub(super) struct Replay {
     /// Currency issued less burned, as the transactions say.
     issued: i128,
     transactions: u64,
+    auctions: BTreeMap<AuctionId, Auctioned>,
+    bids: u64,
+}
+
+/// What the ledger's own execution says of an auction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Auctioned {
+    /// Who has won at which price, once somebody has.
+    award: Option<(StationId, Price)>,
+    /// Whether that it is the best price is proven.
+    is_proven_best: bool,
 }
 
 impl Replay {
@@ -34,6 +45,8 @@ impl Replay {
             blocks: Vec::new(),
             issued: 0,
             transactions: 0,
+            auctions: BTreeMap::new(),
+            bids: 0,
         }
     }
 
@@ -57,11 +70,49 @@ impl Replay {
                 }
                 Body::Issue { asset: Asset::Currency, amount, .. } => self.issued += i128::from(*amount),
                 Body::Burn { asset: Asset::Currency, amount, .. } => self.issued -= i128::from(*amount),
+                Body::AuctionOpen(intent) => drop(self.auctions.insert(intent.id(), Auctioned::default())),
+                Body::AuctionBid { .. } => self.bids += 1,
+                // The state took it, so its proof holds for the bids that the state has.
+                Body::AuctionOutcome(outcome) => self.note_award(&outcome.auction),
                 _ => {}
             }
         }
         self.transactions += u64::from(block.header.transaction_count);
         self.blocks.push(block.id());
+        Ok(())
+    }
+
+    fn note_award(&mut self, auction: &AuctionId) {
+        let Some((_, Object::Auction(found))) = self.state.object(&(*auction).into()) else { return };
+        let Some(award) = &found.award else { return };
+        let noted =
+            Auctioned { award: Some((award.station, award.price)), is_proven_best: award.is_proven_best };
+        self.auctions.insert(*auction, noted);
+    }
+
+    /// Auctions opened.
+    pub(super) fn intents(&self) -> usize {
+        self.auctions.len()
+    }
+
+    /// Bids in all auctions.
+    pub(super) fn bids(&self) -> u64 {
+        self.bids
+    }
+
+    /// Checks what a driver has been told of its auction against the ledger's own execution: who has won, at which price,
+    /// and that the price is proven to be the best.
+    pub(super) fn check_winner(&self, auction: &AuctionId, station: StationId, price: Price) -> Result<()> {
+        let noted =
+            self.auctions.get(auction).ok_or_else(|| eyre!("auction {auction} is not in the chain"))?;
+        let award = noted.award.ok_or_else(|| eyre!("auction {auction} has no winner"))?;
+        ensure!(
+            award == (station, price),
+            "auction {auction} was won by {} at {}, its driver was told {station} at {price}",
+            award.0,
+            award.1
+        );
+        ensure!(noted.is_proven_best, "that the price of auction {auction} is the best is not proven");
         Ok(())
     }
 

@@ -223,3 +223,22 @@ fn a_broken_invariant_is_an_error_with_its_name() {
     assert_eq!(format!("{}", holds(|| panic!("I1: {}", 3)).unwrap_err()), "I1: 3");
     assert_eq!(format!("{}", holds(|| panic!("I2")).unwrap_err()), "I2");
 }
+
+#[test]
+fn a_winner_that_the_ledger_has_not_made_is_named() {
+    let mut replay = Chain::furnished().replay();
+    let (auction, winner, other) = (AuctionId([1; 32]), StationId([2; 32]), StationId([3; 32]));
+    let (price, higher) = (Price::from_micro_per_kwh(300_000), Price::from_micro_per_kwh(300_001));
+    let note = |replay: &mut Replay, award, is_proven_best| {
+        replay.auctions.insert(auction, Auctioned { award, is_proven_best });
+    };
+    assert!(reason(replay.check_winner(&auction, winner, price)).contains("is not in the chain"));
+    note(&mut replay, None, false);
+    assert!(reason(replay.check_winner(&auction, winner, price)).contains("has no winner"));
+    note(&mut replay, Some((winner, price)), false);
+    assert!(reason(replay.check_winner(&auction, winner, price)).contains("is not proven"));
+    note(&mut replay, Some((winner, price)), true);
+    replay.check_winner(&auction, winner, price).unwrap();
+    assert!(reason(replay.check_winner(&auction, other, price)).contains("was won by"));
+    assert!(reason(replay.check_winner(&auction, winner, higher)).contains("was won by"));
+}
