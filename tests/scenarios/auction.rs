@@ -13,6 +13,7 @@ use ohmesh_ledger::{
     Answer, Auction, Block, Body, Object, Query, blocks_needed, epoch_key_id, proven_object,
 };
 use ohmesh_mesh::{Clock, sim::Faults};
+use ohmesh_node::{Builder, Place};
 use ohmesh_tests::{Client, Committee, account, key, simulate};
 use ohmesh_units::{
     AuctionId, Canonical, EvseId, Hash, InCell, Position, Power, Price, PriceTick, StationId, TickSize,
@@ -37,7 +38,7 @@ struct Secrets {
 /// What a run leaves behind.
 struct Run {
     blocks: Vec<Block>,
-    /// Every byte on every agent's disk.
+    /// Every byte on every agent's disk, and in the replica of a driver who has nothing to do with the auction.
     disks: Vec<Vec<u8>>,
     /// Everything that anybody logged, at every level.
     logs: Vec<u8>,
@@ -206,12 +207,35 @@ fn play(seed: u64, validators: u8, faults: Faults, secrets: Secrets) -> Run {
 
         let Answer::Blocks(blocks) = buyer.ask(&Query::Blocks { from: 1 }).await else { panic!("blocks") };
         let blocks = blocks.iter().map(|(bytes, _)| Block::decode(bytes).unwrap()).collect();
-        let disks = (1..=validators).map(|n| committee.disk(n).everything()).collect();
+        let mut disks: Vec<Vec<u8>> = (1..=validators).map(|n| committee.disk(n).everything()).collect();
+        disks.push(bystander(&mut committee, id).await);
         Run { blocks, disks, logs: Vec::new(), auction: id }
     })
 }
 
 const HERE: Secrets = Secrets { position: InCell { x: 40, y: 50 }, losing: [31_337, 42_424] };
+
+/// What is in the files of a driver who follows the ledger, and who was even curious about the auction.
+async fn bystander(committee: &mut Committee, auction: AuctionId) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = committee.endpoint(30);
+    let node = Builder::new(committee.file.clone(), key(30))
+        .endpoint(endpoint)
+        .store(Place::File(folder.path().join("replica.db")))
+        .random(ChaCha20Rng::seed_from_u64(30))
+        .build()
+        .unwrap();
+    node.open_account().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    node.sync().await.unwrap();
+    let client = committee.client(31, 1).await;
+    if let Answer::Proofs(head, proofs) = client.ask(&Query::Object(auction.into())).await {
+        node.replica().store_object(&auction.into(), &head, &proofs[0]).unwrap();
+    }
+    node.close().await.unwrap();
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+}
 
 /// The words of a log line: runs of letters and digits, so that a number inside a hash is no find.
 fn words(line: &str) -> impl Iterator<Item = &str> {

@@ -160,7 +160,8 @@ impl Committee {
         domain.hash(&[&self.seed.to_be_bytes(), &self.starts.to_be_bytes(), &[n]]).0
     }
 
-    fn endpoint(&mut self, n: u8) -> Endpoint {
+    /// The endpoint of participant `n`, for those who bring their own node.
+    pub fn endpoint(&mut self, n: u8) -> Endpoint {
         let seed = self.seed_of(n);
         let socket = self.net.bind(Self::address(n));
         let builder = Endpoint::builder(key(n)).socket(socket).seed(seed).clock(self.clock.clone());
