@@ -205,6 +205,14 @@ pub enum TransactionError {
         /// Block time.
         now: Timestamp,
     },
+    /// More energy than one sale may have.
+    #[error("{asked} asked, {most} is the most of one sale")]
+    TooMuchEnergy {
+        /// What was asked.
+        asked: Energy,
+        /// The most.
+        most: Energy,
+    },
     /// The price would not cover the grid fee.
     #[error("price {price} micro-units/kWh is below the grid tariff of {tariff}")]
     BelowTariff {

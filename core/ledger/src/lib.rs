@@ -25,7 +25,7 @@
 //! | `Burn` | the payer, k treasurers | energy: sender -> outside | never | `Treasurers`, `Insufficient` |
 //! | `Transfer` | the payer of every leg | 1 to 16, one group | never | `NotThePayer`, `ToItself`, `Legs`, `Insufficient` |
 //! | `Pend` | the payer | none; holds `amount` | at `timeout`, at most 30 days | `Timeout`, `PendingExists`, `Insufficient` |
-//! | `PendSale` | the buyer | none; holds price x energy | at `timeout`, at most 30 days | `NoEvse`, `BelowTariff`, `Insufficient` |
+//! | `PendSale` | the buyer | none; holds price x energy | at `timeout`, at most 30 days | `NoEvse`, `BelowTariff`, `TooMuchEnergy`, `Insufficient` |
 //! | `Post` | the payee | energy: payer -> payee | - | `NoPending`, `NotThePayee`, `OtherKind`, `MoreThanHeld` |
 //! | `PostSale` | the seller, the meter | energy: buyer -> seller price x Wh; grid: seller -> distributor tariff x Wh | - | as `Post`, `NotSigned` |
 //! | `Void` | the payee | none; releases | - | `NoPending`, `NotThePayee` |

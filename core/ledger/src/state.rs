@@ -67,17 +67,15 @@ pub struct Flow {
     pub issued: i64,
     /// Burned.
     pub burned: i64,
-    /// Crossed over from the other journal.
-    pub crossed_in: i64,
-    /// Crossed over to the other journal.
-    pub crossed_out: i64,
+    /// Crossed over from the other journal, less what crossed over to it: a net amount, so that money going to and fro
+    /// never fills a counter.
+    pub crossed: i64,
 }
 
 impl Flow {
     /// What the balances must add up to (I1).
     pub fn sum(&self) -> i128 {
-        i128::from(self.issued) - i128::from(self.burned) + i128::from(self.crossed_in)
-            - i128::from(self.crossed_out)
+        i128::from(self.issued) - i128::from(self.burned) + i128::from(self.crossed)
     }
 }
 

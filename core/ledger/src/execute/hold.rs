@@ -49,6 +49,9 @@ pub(super) fn pend_sale(
         });
     }
     let from = transaction.sender;
+    if energy > SALE_MAX {
+        return Err(TransactionError::TooMuchEnergy { asked: energy, most: SALE_MAX });
+    }
     let amount = price.times(energy).ok_or(TransactionError::Overflow(from))?.as_micro();
     let sale = Some(Sale { evse, meter, price, tariff, energy });
     let asset = Asset::Currency;
@@ -170,3 +173,5 @@ fn end(draft: &mut Draft<'_>, slot: u32, pending: Pending, end: End) {
 
 /// How far ahead a hold may end.
 const HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The most energy of one sale: as much as an auction may ask for. So the counters of all energy never fill up.
+const SALE_MAX: Energy = Energy::from_wh(16_383_000);

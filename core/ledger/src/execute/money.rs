@@ -80,9 +80,9 @@ pub(super) fn post_leg(draft: &mut Draft<'_>, leg: &Leg) -> Result<(), Transacti
             credit(draft, into, asset, account, amount)?;
             let overflow = TransactionError::Overflow(account);
             let out = draft.totals.flow_mut(from, asset);
-            out.crossed_out = out.crossed_out.checked_add(amount).ok_or(overflow.clone())?;
+            out.crossed = out.crossed.checked_sub(amount).ok_or(overflow.clone())?;
             let enter = draft.totals.flow_mut(into, asset);
-            enter.crossed_in = enter.crossed_in.checked_add(amount).ok_or(overflow)?;
+            enter.crossed = enter.crossed.checked_add(amount).ok_or(overflow)?;
             post(draft, from, asset, account, account, amount);
             post(draft, into, asset, account, account, amount);
         }

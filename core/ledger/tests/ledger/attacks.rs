@@ -111,6 +111,23 @@ fn weak_and_foreign_keys() {
     );
 }
 
+/// Money that goes to and fro between the books for ever fills no counter that others' settlements need.
+#[test]
+fn filling_the_counters() {
+    let mut town = Town::new();
+    town.ok(TREASURERS[0], issue(BUYER, i64::MAX / 4), &TREASURERS);
+    let asset = Asset::Currency;
+    let leg = |from| Leg::Cross { asset, account: account(BUYER), from, amount: i64::MAX / 4 };
+    for _ in 0..8 {
+        town.ok(BUYER, Body::Transfer { legs: vec![leg(Journal::Energy), leg(Journal::Grid)] }, &[]);
+    }
+    let (timeout, price) =
+        (town.now.checked_add(Duration::from_secs(60)).unwrap(), Price::from_micro_per_kwh(TARIFF));
+    let energy = Energy::from_wh(16_383_001);
+    let refused = town.try_one(BUYER, Body::PendSale { evse: evse(), price, energy, timeout }, &[]);
+    assert!(matches!(refused, Err(TransactionError::TooMuchEnergy { .. })), "{refused:?}");
+}
+
 #[test]
 fn taking_anothers_outlet_or_hold() {
     let mut town = Town::new();

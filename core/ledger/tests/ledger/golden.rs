@@ -51,10 +51,10 @@ fn everything_keeps_its_bytes() {
         "pending eb1ba37590e36828",
         "finished abfda73a81b05b45",
         "balance a035c2c97022664e",
-        "header 08f5918a6ca8e8d1",
-        "block id 00f053f055939bd1",
-        "block 3e8f055796c0fa65",
-        "certificate 1cdf525bf1bcef66",
+        "header ac7f6b2aa8e2ae32",
+        "block id 701fa5378036c166",
+        "block 64b171fbb81cafd4",
+        "certificate a16fa6857aefc5be",
         "query 704deb7461f164bf",
     ];
     assert_eq!(found.map(|(name, hash)| format!("{name} {hash}")), golden);
