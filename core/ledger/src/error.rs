@@ -230,6 +230,9 @@ pub enum TransactionError {
     /// The station belongs to somebody else.
     #[error("station {0} belongs to another account")]
     NotTheOwner(StationId),
+    /// A meter was or is registered at another outlet, or was replaced at this one.
+    #[error("meter {0} has been registered before; a meter serves one outlet")]
+    MeterBound(PublicKey),
     /// An outlet with no power or no connector.
     #[error("EVSE {0} has no power or no connector")]
     EmptyEvse(EvseId),

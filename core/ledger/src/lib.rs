@@ -30,7 +30,7 @@
 //! | `PostSale` | the seller, the meter | energy: buyer -> seller price x Wh; grid: seller -> distributor tariff x Wh | - | as `Post`, `NotSigned` |
 //! | `Void` | the payee | none; releases | - | `NoPending`, `NotThePayee` |
 //! | `RegisterStation` | the operator | none | never | `Text` |
-//! | `RegisterEvse` | the operator | none | never | `NoStation`, `NotTheOwner`, `Key`, `EmptyEvse` |
+//! | `RegisterEvse` | the operator | none | never | `NoStation`, `NotTheOwner`, `Key`, `MeterBound`, `EmptyEvse` |
 //!
 //! | `KeyDeal`, `KeyHandout`, `KeyBlinding`, `KeyComplaint` | the validator it names | none | a step at 60 s: next attempt without the silent | `NoGeneration`, `NotTheValidator`, `Generation` |
 //! | `KeySolo` | the only validator | none | never | `NotAlone` |

@@ -223,7 +223,7 @@ pub enum End {
     NobodyEligible,
     /// An auction ran out of time.
     TimedOut,
-    /// A buyer's one-time key has been used.
+    /// A buyer's one-time key, or a meter's key, has been used.
     Used,
 }
 

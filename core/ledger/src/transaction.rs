@@ -272,8 +272,8 @@ impl Transaction {
 
 impl Canonical for Transaction {
     const NAME: &'static str = "transaction";
-    /// The longest is a release of 256 bids by a validator with many shares.
-    const MAX_BYTES: usize = 200 << 10;
+    /// The longest is a release of 256 bids by a validator with all but one of 32 shares.
+    const MAX_BYTES: usize = Release::MAX_BYTES + 256;
 }
 
 /// A signature and the key that made it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Limits {
     /// The longest one-way message, in bytes, either way. 4 MiB: a full block with its certificate.
     pub message_bytes_max: usize,
-    /// The longest request, in bytes, either way. 256 KiB: requests name things, they do not carry them.
+    /// The longest request, in bytes, either way. 320 KiB: the longest transaction, a validator's release of 256 bids.
     pub request_bytes_max: usize,
     /// The longest reply, in bytes, either way. 4 MiB: a full block or a snapshot chunk.
     pub reply_bytes_max: usize,
@@ -38,7 +38,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes_max: 4 << 20,
-            request_bytes_max: 256 << 10,
+            request_bytes_max: 320 << 10,
             reply_bytes_max: 4 << 20,
             inbound_bytes_max: 8 << 20,
             streams_max: 64,

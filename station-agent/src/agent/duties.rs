@@ -32,8 +32,8 @@ pub(super) struct Duties {
     given_up: Option<Hash>,
     /// Auctions whose bids are still sealed, with the height at which this validator last sent its release.
     sealed: BTreeMap<AuctionId, Option<u64>>,
-    /// Shares by epoch that wait for their key to be on the ledger.
-    waiting: BTreeMap<u64, KeyShares>,
+    /// Shares that wait for their key to be on the ledger; those of void attempts wait for ever.
+    waiting: Vec<KeyShares>,
 }
 
 struct Dealing {
@@ -47,13 +47,13 @@ impl Duties {
     /// Opens the duties of validator `me`, with the shares it keeps on disk.
     pub(super) fn open(disk: &mut dyn Disk, zone: Hash, me: u16, seed: [u8; 32]) -> Result<Self, AgentError> {
         let (shares, frames) = RecordLog::open(disk, SHARES, zone)?;
-        let mut waiting = BTreeMap::new();
+        let mut waiting = Vec::new();
         for (extent, payload) in frames {
             let payload = Zeroizing::new(payload);
             let stored = Reader::new(&payload).record().and_then(|bytes| KeyShares::from_bytes(bytes).ok());
             let stored =
                 stored.ok_or(crate::record_log::LogError::Damaged { file: SHARES, offset: extent.offset })?;
-            waiting.insert(stored.epoch(), stored);
+            waiting.push(stored);
         }
         Ok(Self {
             me: ValidatorIndex(me),
@@ -198,15 +198,16 @@ impl Duties {
     fn keep(&mut self, disk: &mut dyn Disk, shares: KeyShares) -> Result<(), AgentError> {
         self.shares.push(&shares.to_bytes());
         self.shares.sync(disk)?;
-        self.waiting.insert(shares.epoch(), shares);
+        self.waiting.push(shares);
         Ok(())
     }
 
     /// The key is on the ledger: with this validator's shares it can release.
     fn take_key(&mut self, key: &EpochKey) {
         self.dealing = None;
-        if let Some(shares) = self.waiting.remove(&key.epoch()) {
-            // Shares of an attempt that was void belong to no key: this validator stays silent.
+        let fitting = self.waiting.iter().position(|shares| shares.belong_to(key));
+        if let Some(shares) = fitting.map(|at| self.waiting.swap_remove(at)) {
+            // It fits, and one epoch's key is far from the most that a role holds.
             let _ = self.role.on_key(key.clone(), shares);
         }
     }

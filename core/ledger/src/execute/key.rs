@@ -72,17 +72,18 @@ pub(super) fn complaint(
     Ok(())
 }
 
-/// The key of a validator that is alone.
+/// The key of a validator that holds the only share: it is alone, or next to it the others' stake is nothing.
 pub(super) fn solo(draft: &mut Draft<'_>, sender: AccountId, key: &EpochKey) -> Result<(), TransactionError> {
     let (slot, generation, _) = running(draft)?;
-    let alone = draft.state.zone().validators.all().len() == 1;
+    let holding = &generation.generation.holding;
+    let owner = holding.owner(1).filter(|_| holding.shares() == 1);
     let same = key.zone() == *draft.state.zone_id()
         && key.epoch() == generation.generation.epoch
-        && *key.holding() == generation.generation.holding;
-    validator(draft, sender, ValidatorIndex(0))?;
-    if !alone || !same {
+        && key.holding() == holding;
+    let Some(owner) = owner.filter(|_| same) else {
         return Err(TransactionError::NotAlone(key.epoch()));
-    }
+    };
+    validator(draft, sender, owner)?;
     draft.set_object(slot, Object::EpochKey(Box::new(key.clone())));
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Accounts, stations and outlets.
 
 use super::text;
-use crate::{Account, Children, Evse, Object, Station, TransactionError, state::Draft};
-use ohmesh_units::{AccountId, Energy, Hash, Position, Power, PublicKey, StationId};
+use crate::{Account, Children, End, Evse, Finished, Object, Station, TransactionError, state::Draft};
+use ohmesh_units::{AccountId, Domain, Energy, Hash, Position, Power, PublicKey, StationId};
 
 /// Opens the account of `owner`.
 pub(super) fn open_account(
@@ -58,11 +58,16 @@ pub(super) fn evse(
     if connectors == 0 || power.as_w() == 0 {
         return Err(TransactionError::EmptyEvse(evse.id()));
     }
-    // The register belongs to the meter: it survives a change of the rest and ends with the meter's key.
-    if let Some((_, Object::Evse(before))) = draft.object(&evse.id().into())
-        && before.meter == meter
-    {
-        evse.register = before.register;
+    // The register belongs to the meter, and a meter to one outlet for ever: otherwise its register could begin anew.
+    match draft.object(&evse.id().into()) {
+        Some((_, Object::Evse(before))) if before.meter == meter => evse.register = before.register,
+        _ => {
+            let bound = bound_meter(&meter);
+            if draft.object(&bound.id).is_some() {
+                return Err(TransactionError::MeterBound(meter));
+            }
+            draft.add_object(Object::Finished(bound))?;
+        }
     }
     put(draft, Object::Evse(evse))
 }
@@ -77,4 +82,10 @@ fn put(draft: &mut Draft<'_>, object: Object) -> Result<(), TransactionError> {
         }
     }
     Ok(())
+}
+
+/// The mark that a registered meter's key leaves for ever.
+fn bound_meter(meter: &PublicKey) -> Finished {
+    const METER: Domain = Domain::new("ohmesh/1 meter bound");
+    Finished { id: METER.hash(&[&meter.to_bytes()]), end: End::Used, content: Hash::ZERO }
 }

@@ -160,6 +160,13 @@ fn taking_anothers_outlet_or_hold() {
         Err(TransactionError::OtherKind(pending)),
         "no way around the meter"
     );
+    // The same meter at a second outlet, or again after another one, would begin its register anew.
+    let (connectors, power) = (1, Power::from_w(22_000));
+    let outlet = |number, meter| Body::RegisterEvse { station: station(), number, connectors, power, meter };
+    let bound = Err(TransactionError::MeterBound(key(METER).public()));
+    assert_eq!(town.try_one(SELLER, outlet(2, key(METER).public()), &[]), bound);
+    town.ok(SELLER, outlet(1, key(91).public()), &[]);
+    assert_eq!(town.try_one(SELLER, outlet(1, key(METER).public()), &[]), bound);
 }
 
 #[test]

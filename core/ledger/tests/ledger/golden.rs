@@ -51,10 +51,10 @@ fn everything_keeps_its_bytes() {
         "pending eb1ba37590e36828",
         "finished abfda73a81b05b45",
         "balance a035c2c97022664e",
-        "header ac7f6b2aa8e2ae32",
-        "block id 701fa5378036c166",
-        "block 64b171fbb81cafd4",
-        "certificate a16fa6857aefc5be",
+        "header bdb5310d6a2fd269",
+        "block id 56b8fd600535c7f6",
+        "block fb5ba72888e8eccc",
+        "certificate 716eee2fbfd53792",
         "query 704deb7461f164bf",
     ];
     assert_eq!(found.map(|(name, hash)| format!("{name} {hash}")), golden);
