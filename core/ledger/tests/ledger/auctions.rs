@@ -598,3 +598,19 @@ fn a_silent_dealer_is_left_out_of_the_next_attempt() {
     );
     assert!(Shareholding::by_stake(&[(ValidatorIndex(0), 1)]).is_ok());
 }
+
+/// A validator next to which the others' stake is nothing holds the only share; it alone can make the key.
+#[test]
+fn the_only_shareholder_of_several_validators_makes_the_key() {
+    let validator = |n: u8, stake| {
+        let (name, address) = (format!("v{n}"), String::new());
+        Validator { name, key: key(n).public(), stake, address }
+    };
+    let validators = ValidatorSet::new(vec![validator(1, 100), validator(2, 1)]).unwrap();
+    let mut town = Town::in_zone(Zone { validators, ..auction_zone() });
+    let (made, _) = solo(*town.state.zone_id(), 0, ValidatorIndex(0), &mut rng(1));
+    let body = Body::KeySolo(Box::new(made));
+    assert_eq!(town.try_one(2, body.clone(), &[]), Err(TransactionError::NotTheValidator(0)));
+    town.ok(1, body, &[]);
+    assert!(town.state.epoch_key(0).is_some());
+}
