@@ -12,6 +12,8 @@
 
 mod block_log;
 mod duties;
+mod epochs;
+mod hand_overs;
 mod mempool;
 mod perform;
 mod query;
@@ -25,18 +27,21 @@ use crate::{
     disk::Disk,
     record_log::{LogError, RecordLog},
     seller::{self, CommandTag, Seller, SellerError, SellerEvent, SellerTimer, Setup},
+    vote_keys::VoteKeys,
     wire::Wire,
 };
 use duties::Duties;
+use hand_overs::HandOvers;
 use ohmesh_committee::{
-    Action, Committee, CommitteeError, Config, Evidence, Input, Pace, Rejected, Timeouts, Timer, WalRecord,
-    identify_block,
+    Action, Committee, CommitteeError, Evidence, Input, Pace, Rejected, Timeouts, Timer, WalRecord,
 };
 use ohmesh_ledger::{
-    Applied, Block, Certificate, Header, LedgerError, SignedTransaction, State, Verified, Zone,
+    Applied, Block, Certificate, Header, LedgerError, SignedTransaction, State, ValidatorSet, Verified, Zone,
 };
 use ohmesh_ocpp::{ChargerName, session::Command};
 use ohmesh_units::{BlockId, Canonical, DecodeError, Domain, Hash, PublicKey, Reader, SigningKey, Timestamp};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 use signer::Signer;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -60,6 +65,9 @@ pub enum AgentError {
     /// A stored or decided block does not execute: this replica is not what its zone agreed on.
     #[error("this replica has diverged from its zone: {0}")]
     Diverged(LedgerError),
+    /// The zone has passed to rules that this program does not know: a newer one goes on where this one stops.
+    #[error("a newer station-agent is needed: {0}")]
+    Rules(LedgerError),
     /// The committee cannot go on.
     #[error(transparent)]
     Committee(CommitteeError),
@@ -142,6 +150,14 @@ pub enum Effect {
     },
     /// A validator contradicted itself, provably.
     Equivocation(Evidence),
+    /// An epoch has begun: these are its validators.
+    Validators(ValidatorSet),
+    /// This agent's vote key has signed what this agent has no record of: it votes no more until the next epoch gives it
+    /// another key.
+    Forgetful {
+        /// The height of the vote.
+        height: u64,
+    },
 }
 
 /// A block that has become final here.
@@ -168,7 +184,8 @@ pub enum AgentTimer {
 
 /// What an agent is told once.
 pub struct Settings {
-    /// The key it votes with; an agent whose key is no validator's follows and serves phones.
+    /// The key that it is known by; an agent whose key is no validator's follows and serves phones. What it votes with is
+    /// on its disk ([`VoteKeys`]).
     pub key: SigningKey,
     /// How often there is a block.
     pub pace: Pace,
@@ -184,19 +201,32 @@ pub struct Settings {
 pub struct Agent<D> {
     pub(crate) state: State,
     committee: Committee,
+    /// The key that this agent is known by.
+    identity: PublicKey,
+    /// Its index among the validators, if it votes in this epoch.
     me: Option<u16>,
+    votes: VoteKeys,
+    /// The newest height at which it has voted.
+    voted: Option<u64>,
+    /// Its key has signed what it does not know of: it must not vote with it.
+    is_forgetful: bool,
+    /// The height at which it last sent its key for the next epoch.
+    vote_key_sent: Option<u64>,
+    random: ChaCha20Rng,
+    timeouts: Timeouts,
     pace: Pace,
     disk: D,
     wal: RecordLog,
     blocks: BlockLog,
+    hand_overs: HandOvers,
     pub(crate) mempool: Mempool,
     head: Option<(Header, Certificate)>,
     /// Undecided blocks that executed on the head, with what they change.
     drafts: BTreeMap<BlockId, (Block, Applied)>,
     /// The height that waits for its time, if none runs.
     next: Option<u64>,
-    /// A validator's part in auctions; none for an agent that only follows.
-    duties: Option<Duties>,
+    /// A validator's part in auctions.
+    duties: Duties,
     signer: Signer,
     seller: Option<Seller>,
     effects: Vec<Effect>,
@@ -213,27 +243,18 @@ impl<D: Disk> Agent<D> {
     ) -> Result<(Self, Vec<Effect>), AgentError> {
         let mut state = State::genesis(zone);
         let seed = Hash::from(*state.zone_id());
-        let (blocks, head) = BlockLog::open(&mut disk, &mut state)?;
+        let mut hand_overs = HandOvers::open(&mut disk, seed)?;
+        let (blocks, head) = BlockLog::open(&mut disk, &mut state, &mut hand_overs)?;
         let (wal, frames) = RecordLog::open(&mut disk, WAL, seed)?;
         let (records, undecided) = read_wal(frames)?;
         let height = state.head().height + 1;
-        let config = Config {
-            zone: *state.zone_id(),
-            epoch: 0,
-            validators: state.zone().validators.clone(),
-            key: Some(settings.key.clone()),
-            timeouts: settings.timeouts,
-            identify: identify_block,
-        };
+        state.known_rules().map_err(AgentError::Rules)?;
+        let identity = settings.key.public();
+        let votes = VoteKeys::open(&disk)?;
+        let config = epochs::config(&state, votes.signer(state.validators(), &identity), settings.timeouts);
         let signer = Signer::new(*state.zone_id(), settings.key.clone(), derive(&settings.seed, b"sign"));
-        let duties = match state.zone().validators.index_of(&settings.key.public()) {
-            Some(me) => {
-                let mut duties = Duties::open(&mut disk, seed, me, derive(&settings.seed, b"duty"))?;
-                duties.note_all(state.objects());
-                Some(duties)
-            }
-            None => None,
-        };
+        let mut duties = Duties::open(&mut disk, seed, signer.account(), derive(&settings.seed, b"duty"))?;
+        duties.note_all(state.objects());
         let was_running = records.iter().any(|record| record.height() == height);
         let (committee, actions) = if was_running {
             let bytes = undecided.iter().map(|bytes| bytes.clone().into()).collect();
@@ -242,13 +263,21 @@ impl<D: Disk> Agent<D> {
             (Committee::new(config, height), Vec::new())
         };
         let mut agent = Self {
+            identity,
             me: committee.validator(),
+            votes,
+            voted: was_running.then_some(height),
+            is_forgetful: false,
+            vote_key_sent: None,
+            random: ChaCha20Rng::from_seed(derive(&settings.seed, b"vote")),
+            timeouts: settings.timeouts,
             state,
             committee,
             pace: settings.pace,
             disk,
             wal,
             blocks,
+            hand_overs,
             mempool: Mempool::default(),
             head,
             drafts: BTreeMap::new(),
@@ -317,7 +346,7 @@ impl<D: Disk> Agent<D> {
 
     fn on_wire(&mut self, now: Timestamp, from: PublicKey, wire: Wire) -> Result<(), AgentError> {
         // Only validators speak to one another here; phones ask.
-        if self.state.zone().validators.index_of(&from).is_none() {
+        if self.state.validators().index_of(&from).is_none() {
             return Ok(());
         }
         match wire {
@@ -359,6 +388,7 @@ impl<D: Disk> Agent<D> {
                 self.start_next(now)?;
             }
             let height = certificate.height;
+            self.check_memory(&certificate)?;
             self.tell(now, Input::Certified { from, bytes: bytes.into(), certificate })?;
             if self.state.head().height < height {
                 return Ok(()); // Refused, and reported as such.
@@ -374,6 +404,9 @@ impl<D: Disk> Agent<D> {
     /// Starts the height that waits.
     fn start_next(&mut self, now: Timestamp) -> Result<(), AgentError> {
         let Some(height) = self.next.take() else { return Ok(()) };
+        if std::mem::take(&mut self.is_forgetful) {
+            self.begin_epoch()?;
+        }
         self.effects.push(Effect::CancelTimer(AgentTimer::NextHeight(height)));
         self.tell(now, Input::Start { height })
     }
@@ -381,7 +414,7 @@ impl<D: Disk> Agent<D> {
     /// Sets the timer by which the waiting height starts.
     fn wait_for_next(&mut self, now: Timestamp) {
         let Some(height) = self.next else { return };
-        let is_busy = !self.mempool.is_empty() || self.duties.as_ref().is_some_and(Duties::is_busy);
+        let is_busy = !self.mempool.is_empty() || self.duties.is_busy();
         let wait = self.pace.wait(now, self.state.head().time, is_busy);
         self.effects.push(Effect::SetTimer(AgentTimer::NextHeight(height), wait));
     }

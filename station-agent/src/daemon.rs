@@ -14,7 +14,7 @@ use crate::{
     seller::{self, CommandTag, OpenTransaction, OutletStatus},
     wire::Wire,
 };
-use ohmesh_ledger::{Answer, Certificate, Header, LedgerError, Query, ZoneFile};
+use ohmesh_ledger::{Answer, Certificate, Header, LedgerError, Query, ValidatorSet, ZoneFile};
 use ohmesh_mesh::{Endpoint, Inbound, Limits, MeshError, Peer, Refusal};
 use ohmesh_ocpp::{
     ChargerName,
@@ -86,21 +86,6 @@ impl Daemon {
         let (agent, effects) = Agent::open(zone.clone(), settings, disk, clock.now())?;
         let (inbox, events) = mpsc::channel(INBOX);
         let mut tasks = JoinSet::new();
-        let mut links = BTreeMap::new();
-        for validator in zone.validators.all() {
-            if validator.key != me && !validator.address.is_empty() {
-                let (sender, commands) = mpsc::channel(OUTBOX);
-                links.insert(validator.key, sender);
-                let link = Link {
-                    endpoint: endpoint.clone(),
-                    key: validator.key,
-                    address: validator.address.clone(),
-                    commands,
-                    inbox: inbox.clone(),
-                };
-                tasks.spawn(link.run());
-            }
-        }
         if let Some(chargers) = &chargers {
             tasks.spawn(listen(chargers.clone(), inbox.clone()));
         }
@@ -108,18 +93,21 @@ impl Daemon {
         let first = Status { head: agent.head().cloned(), waiting: 0 };
         let (published, status) = watch::channel(first);
         let (stop, stopped) = oneshot::channel();
-        let core = Core {
+        let validators = agent.state().validators().clone();
+        let mut core = Core {
             agent,
+            me,
             endpoint: endpoint.clone(),
-            links,
+            links: BTreeMap::new(),
             chargers,
             commands: JoinSet::new(),
             inbox,
             events,
             timers: BTreeMap::new(),
             published,
-            _tasks: tasks,
+            tasks,
         };
+        core.link(&validators);
         let core = tokio::spawn(core.run(effects, stopped));
         Ok(Self { endpoint, status, stop: Some(stop), core })
     }
@@ -161,7 +149,10 @@ enum Incoming {
 struct Core<D> {
     agent: Agent<D>,
     endpoint: Endpoint,
-    links: BTreeMap<PublicKey, mpsc::Sender<Order>>,
+    /// The key that the agent is known by.
+    me: PublicKey,
+    /// By key: where it is, and the way to it.
+    links: BTreeMap<PublicKey, (String, mpsc::Sender<Order>)>,
     chargers: Option<Chargers>,
     /// Commands of chargers that have not ended.
     commands: JoinSet<()>,
@@ -169,7 +160,7 @@ struct Core<D> {
     events: mpsc::Receiver<Incoming>,
     timers: BTreeMap<AgentTimer, Instant>,
     published: watch::Sender<Status>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl<D: Disk> Core<D> {
@@ -209,20 +200,38 @@ impl<D: Disk> Core<D> {
         self.endpoint.clock().now()
     }
 
+    /// Keeps a link to every other validator: new ones are dialled, others let go when their queue's sender is.
+    fn link(&mut self, validators: &ValidatorSet) {
+        let others = validators.all().iter().filter(|one| one.key != self.me && !one.address.is_empty());
+        let wanted: BTreeMap<PublicKey, &str> = others.map(|one| (one.key, one.address.as_str())).collect();
+        self.links.retain(|key, (address, _)| wanted.get(key) == Some(&address.as_str()));
+        for (key, address) in wanted {
+            if self.links.contains_key(&key) {
+                continue;
+            }
+            let (sender, commands) = mpsc::channel(OUTBOX);
+            let address = address.to_owned();
+            self.links.insert(key, (address.clone(), sender));
+            let (endpoint, inbox) = (self.endpoint.clone(), self.inbox.clone());
+            self.tasks.spawn(Link { endpoint, key, address, commands, inbox }.run());
+        }
+        while self.tasks.try_join_next().is_some() {}
+    }
+
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Publish(wire) => {
                     let bytes: Arc<[u8]> = wire.encode().into();
-                    self.links.values().for_each(|link| send(link, Order::Send(bytes.clone())));
+                    self.links.values().for_each(|(_, link)| send(link, Order::Send(bytes.clone())));
                 }
                 Effect::Send(key, wire) => {
-                    if let Some(link) = self.links.get(&key) {
+                    if let Some((_, link)) = self.links.get(&key) {
                         send(link, Order::Send(wire.encode().into()));
                     }
                 }
                 Effect::Fetch { from, height } => {
-                    if let Some(link) = self.links.get(&from) {
+                    if let Some((_, link)) = self.links.get(&from) {
                         send(link, Order::Fetch { height });
                     }
                 }
@@ -249,6 +258,11 @@ impl<D: Disk> Core<D> {
                 Effect::Refused { from, reason } => {
                     tracing::debug!(peer = %from, %reason, "message not for now")
                 }
+                Effect::Validators(validators) => self.link(&validators),
+                Effect::Forgetful { height } => tracing::error!(
+                    height,
+                    "this agent's key signed what it has no record of: it votes again with a new key in the next epoch"
+                ),
                 Effect::Equivocation(evidence) => {
                     tracing::error!(
                         validator = evidence.validator(),
@@ -361,6 +375,10 @@ impl Link {
                 Err(error) => {
                     tracing::debug!(peer = %self.key, address = %self.address, %error, "cannot connect")
                 }
+            }
+            // The core wants no link to this agent any more: it is no validator now, or the whole agent has gone.
+            if self.commands.is_closed() {
+                return;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(REDIAL_MAX);

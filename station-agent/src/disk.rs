@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -35,7 +36,8 @@ pub struct Folder {
 impl Folder {
     /// Opens the folder, making it if needed, and locks it against other processes.
     pub fn open(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        // Keys are kept here: only their owner may read.
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"))?;
         lock.try_lock().map_err(|error| match error {
             std::fs::TryLockError::WouldBlock => {
@@ -49,7 +51,7 @@ impl Folder {
     fn file(&mut self, name: &str) -> io::Result<&mut File> {
         if !self.files.contains_key(name) {
             let path = self.path.join(name);
-            let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+            let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
             // The name itself must survive a power cut, not only what is in the file.
             File::open(&self.path)?.sync_all()?;
             self.files.insert(name.to_owned(), file);
@@ -90,7 +92,8 @@ impl Disk for Folder {
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let beside = self.path.join(format!("{name}.new"));
-        let mut file = File::create(&beside)?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         self.files.remove(name);

@@ -18,8 +18,8 @@
 //! ```
 //!
 //! On disk, in `data_dir`: `blocks.log` (decided blocks with certificates, for ever), `wal.log` (what was said at the height
-//! that is being decided), `lock` (one process at a time). A restart executes `blocks.log` from the first block; an agent that
-//! lost its folder must not vote with its old key: it cannot know what it has signed.
+//! that is being decided), `vote.keys` (the keys it votes with), `lock` (one process at a time). A restart executes `blocks.log` from the
+//! first block; an agent that lost its folder has lost its vote key with it, and votes again when the next epoch has begun.
 
 #![deny(missing_docs)]
 
@@ -34,5 +34,6 @@ pub mod key_file;
 pub mod record_log;
 pub mod seller;
 pub mod stations;
+pub mod vote_keys;
 pub mod wire;
 pub mod zone_file;

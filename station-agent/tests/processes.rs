@@ -72,7 +72,8 @@ impl Town {
         let corners = ["--corner", "52.3,13.0", "--corner", "52.7,13.0", "--corner", "52.5,13.8"];
         let address = addresses[0].to_string();
         let mut new =
-            vec!["zone", "new", "zone.toml", "--name", "Berlin", "--key", "0.key", "--agent-name", "a0"];
+            vec!["zone", "new", "zone.toml", "--name", "Berlin", "--key", "0.key", "--data", "data0"];
+        new.extend(["--agent-name", "a0"]);
         new.extend([
             "--treasurer",
             &treasurer,
@@ -87,6 +88,7 @@ impl Town {
         ok(&new, path);
         for round in 0..2 {
             for (n, address) in addresses.iter().enumerate() {
+                let data = format!("data{n}");
                 let (key, name, address) = (format!("{n}.key"), format!("a{n}"), address.to_string());
                 if round == 0 && n == 0 {
                     continue;
@@ -98,6 +100,8 @@ impl Town {
                         "zone.toml",
                         "--key",
                         &key,
+                        "--data",
+                        &data,
                         "--agent-name",
                         &name,
                         "--address",
@@ -225,7 +229,7 @@ impl Client {
         let zone = self.zone.zone.clone();
         self.until(&Query::Head, &format!("not at height {at_least}"), |answer| match answer {
             Answer::Head(Some(head)) if head.0.height >= at_least => {
-                head.1.verify_header(&head.0, &zone.id(), &zone.validators).unwrap();
+                head.1.verify_header(&head.0, &zone.id(), zone.validators.voters()).unwrap();
                 Some(head.0.clone())
             }
             _ => None,
@@ -239,7 +243,8 @@ impl Client {
             Answer::Proofs(head, proofs) if !proofs.is_empty() => {
                 let head = (**head).clone();
                 let proven =
-                    ProvenAccount::verify(&zone.id(), &zone.validators, &account, head, proofs).unwrap();
+                    ProvenAccount::verify(&zone.id(), zone.validators.voters(), &account, head, proofs)
+                        .unwrap();
                 Some(proven.balances[Journal::Energy as usize].map_or(0, |b| b.of(Asset::Currency).posted))
             }
             _ => None,

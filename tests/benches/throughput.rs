@@ -7,7 +7,7 @@
 
 use ohmesh_committee::{Pace, Timeouts};
 use ohmesh_ledger::{
-    Asset, Body, Distributor, Journal, Leg, SignedTransaction, Transaction, Treasury, Validator,
+    Asset, Body, Distributor, Journal, KeyGroup, Leg, Rules, SignedTransaction, Transaction, Validator,
     ValidatorSet, Zone,
 };
 use ohmesh_tests::{account, key};
@@ -17,6 +17,7 @@ use ohmesh_units::{
 use station_agent::{
     agent::{Agent, AgentTimer, Effect, Event, Settings},
     disk::Memory,
+    vote_keys::VoteKeys,
     wire::Wire,
 };
 use std::{
@@ -106,6 +107,7 @@ impl World {
             .map(|n| Validator {
                 name: format!("v{n}"),
                 key: key(n).public(),
+                vote: key(n + 150).public(),
                 stake: 1,
                 address: String::new(),
             })
@@ -117,7 +119,9 @@ impl World {
             currency: "EUR".parse().unwrap(),
             created: Timestamp::from_millis(now_ms),
             polygon: vec![corner(0, 0), corner(0, 1), corner(1, 0)],
-            treasury: Treasury { threshold: 1, keys: vec![key(100).public()] },
+            regulators: None,
+            rules: Rules::default(),
+            treasury: KeyGroup { threshold: 1, keys: vec![key(100).public()] },
             distributor: Distributor { key: key(101).public(), tariff: Price::from_micro_per_kwh(0) },
             areas: Vec::new(),
             validators: ValidatorSet::new(validators).unwrap(),
@@ -138,9 +142,10 @@ impl World {
                 seed: [n; 32],
                 seller: None,
             };
+            let mut disk = Memory::default();
+            VoteKeys::first(&mut disk, [n + 150; 32]).unwrap();
             let (agent, effects) =
-                Agent::open(zone.clone(), settings, Memory::default(), Timestamp::from_millis(now_ms))
-                    .unwrap();
+                Agent::open(zone.clone(), settings, disk, Timestamp::from_millis(now_ms)).unwrap();
             world.agents.push(agent);
             world.perform(usize::from(n) - 1, effects);
         }
@@ -245,6 +250,8 @@ impl World {
                 | Effect::Fetch { .. }
                 | Effect::Decided(_)
                 | Effect::Refused { .. }
+                | Effect::Validators(_)
+                | Effect::Forgetful { .. }
                 | Effect::Equivocation(_) => {}
             }
         }

@@ -49,7 +49,7 @@ async fn object(committee: &Committee, client: &Client, id: Hash) -> Option<Obje
     let zone = &committee.file.zone;
     match client.ask(&Query::Object(id)).await {
         Answer::Proofs(head, proofs) => {
-            head.1.verify_header(&head.0, &zone.id(), &zone.validators).unwrap();
+            head.1.verify_header(&head.0, &zone.id(), zone.validators.voters()).unwrap();
             proofs.first().map(|proof| proven_object(proof, &head.0).unwrap())
         }
         Answer::Refused(_) => None,
@@ -151,7 +151,7 @@ fn play(seed: u64, validators: u8, faults: Faults, secrets: Secrets) -> Run {
             area: committee.file.zone.areas[0].area,
             energy: EnergyKwh::try_from(20).unwrap(),
             deadline: committee.clock.now().checked_add(Duration::from_secs(20)).unwrap(),
-            blocks_min: blocks_needed(&committee.file.zone.validators, height) + 1,
+            blocks_min: blocks_needed(committee.file.zone.validators.voters(), height) + 1,
             kappa: Kappa::try_from(2).unwrap(),
             renewable_min: Percent::try_from(0).unwrap(),
             connectors: Connectors::try_from(2).unwrap(),

@@ -114,7 +114,8 @@ async fn balance(committee: &Committee, client: &Client, n: u8) -> i64 {
     match client.ask(&Query::Account(account(n))).await {
         Answer::Proofs(head, proofs) => {
             let proven =
-                ProvenAccount::verify(&zone.id(), &zone.validators, &account(n), *head, &proofs).unwrap();
+                ProvenAccount::verify(&zone.id(), zone.validators.voters(), &account(n), *head, &proofs)
+                    .unwrap();
             proven.balances[Journal::Energy as usize].unwrap().of(Asset::Currency).posted
         }
         other => panic!("{other:?}"),

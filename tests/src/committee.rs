@@ -2,8 +2,8 @@
 
 use ohmesh_committee::{Pace, Timeouts};
 use ohmesh_ledger::{
-    Answer, Asset, Body, Distributor, Header, Query, SignedTransaction, Transaction, Treasury, Validator,
-    ValidatorSet, Zone, ZoneArea, ZoneFile,
+    Answer, Asset, Body, Distributor, Header, KeyGroup, Query, Rules, SignedTransaction, Transaction,
+    Validator, ValidatorSet, Zone, ZoneArea, ZoneFile,
 };
 use ohmesh_mesh::{
     Clock, Endpoint, Peer,
@@ -14,6 +14,7 @@ use station_agent::{
     agent::Settings,
     daemon::{Daemon, limits},
     disk::Memory,
+    vote_keys::VoteKeys,
 };
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -60,10 +61,12 @@ impl Committee {
     /// A zone of `size` agents of equal stake, none of them running. Made inside [`simulate`].
     pub fn new(seed: u64, size: u8, faults: Faults) -> Self {
         let clock = SimClock::new(Timestamp::from_millis(1_800_000_000_000));
+        let mut disks: BTreeMap<u8, Memory> = (1..=size).map(|n| (n, Memory::default())).collect();
         let validators = (1..=size)
             .map(|n| Validator {
                 name: format!("agent {n}"),
                 key: key(n).public(),
+                vote: VoteKeys::first(disks.get_mut(&n).expect("one each"), [n + 100; 32]).unwrap(),
                 stake: 10,
                 address: Self::address(n).to_string(),
             })
@@ -74,7 +77,9 @@ impl Committee {
             currency: "EUR".parse().unwrap(),
             created: clock.now(),
             polygon: vec![corner(0, 0), corner(0, 10_000_000), corner(10_000_000, 0)],
-            treasury: Treasury { threshold: 1, keys: vec![key(Self::TREASURER).public()] },
+            regulators: None,
+            rules: Rules::default(),
+            treasury: KeyGroup { threshold: 1, keys: vec![key(Self::TREASURER).public()] },
             distributor: Distributor {
                 key: key(Self::DISTRIBUTOR).public(),
                 tariff: Price::from_micro_per_kwh(80_000),
@@ -84,7 +89,6 @@ impl Committee {
         };
         let mut file = ZoneFile::new(zone).unwrap();
         (1..=size).for_each(|n| file.sign(&key(n)).unwrap());
-        let disks = (1..=size).map(|n| (n, Memory::default())).collect();
         Self { net: SimNet::new(seed, faults), clock, file, disks, running: BTreeMap::new(), starts: 0, seed }
     }
 

@@ -1,10 +1,11 @@
-//! The contract as the ledger holds it: opened, started, settled or expired by block time.
+//! The contract as the ledger holds it: opened, started, settled, disputed or expired by block time.
 
 use crate::{
-    Bill, CHALLENGE_WINDOW, CLOCK_SKEW, OPEN_AHEAD_MAX, Refused, State, Terms, Trigger, VerifiedAgreement,
-    VerifiedCheckpoint, VerifiedRecord, VerifiedRelease, VerifiedStart, billing::energy_billable,
+    Bill, CHALLENGE_WINDOW, CLOCK_SKEW, DISPUTE_WINDOW, OPEN_AHEAD_MAX, Refused, State, Terms, Trigger,
+    VerifiedAgreement, VerifiedCheckpoint, VerifiedRecord, VerifiedRelease, VerifiedStart,
+    billing::energy_billable, state::after,
 };
-use ohmesh_units::{AccountId, Canonical, ContractId, Money, Timestamp};
+use ohmesh_units::{AccountId, Canonical, ContractId, Energy, Money, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One contract on the ledger. It moves only by the table of [`crate::state`]; what it refuses changes nothing.
@@ -25,7 +26,8 @@ pub struct Contract {
 pub enum Settlement {
     /// Both signed: post the bill's legs now.
     Paid(Bill),
-    /// The buyer has not signed: nothing moves until `until`, then [`Contract::conclude`] posts the bill.
+    /// The buyer has not signed: nothing moves until `until`, then [`Contract::conclude`] posts the bill, unless the
+    /// buyer has disputed it before.
     Claimed {
         /// The bill that is claimed.
         bill: Bill,
@@ -112,22 +114,72 @@ impl Contract {
         } else {
             energy_billable(&self.terms, started, record, checkpoint, now)
         };
-        let bill = Bill::of(&self.terms, energy).map_err(|error| Refused::Terms { contract, error })?;
+        let bill = self.bill(energy)?;
         self.state = state;
         if closed {
             return Ok(Settlement::Paid(bill));
         }
-        // Past the end of representable time the claim simply never matures.
-        let until = now.checked_add(CHALLENGE_WINDOW).unwrap_or(Timestamp::from_millis(u64::MAX));
+        let until = after(now, CHALLENGE_WINDOW);
         self.deadline = until;
         self.claim = Some(bill);
         Ok(Settlement::Claimed { bill, until })
     }
 
-    /// Ends a claim that nobody disputed in time: the bill to post now. Anyone may ask for it.
+    /// Disputes the claim: for [`DISPUTE_WINDOW`] from `now` it may be decided on, and then it holds as submitted.
+    ///
+    /// Refuses a `sender` who is not the buyer, a second dispute, and one at or after [`Contract::deadline`].
+    pub fn dispute(&mut self, sender: AccountId, now: Timestamp) -> Result<(), Refused> {
+        let state = self.walk(&[Trigger::Dispute], now)?;
+        if sender != self.terms.buyer {
+            return Err(Refused::BuyerOnly { contract: self.id(), sender });
+        }
+        self.state = state;
+        self.deadline = after(now, DISPUTE_WINDOW);
+        Ok(())
+    }
+
+    /// Takes something off the claim, disputed or not; the deadline stays. The buyer may still dispute what is left.
+    ///
+    /// Refuses a `sender` who is not the seller, an `energy` that is not below the claim's, and a claim whose deadline
+    /// has passed.
+    pub fn lower(&mut self, sender: AccountId, energy: Energy, now: Timestamp) -> Result<(), Refused> {
+        let contract = self.id();
+        let state = self.walk(&[Trigger::Lower], now)?;
+        if sender != self.terms.seller {
+            return Err(Refused::NotTheClaimant { contract, sender });
+        }
+        let claimed = self.claimed().energy;
+        if energy >= claimed {
+            return Err(Refused::ClaimRaised { contract, claimed, found: energy });
+        }
+        let bill = self.bill(energy)?;
+        self.state = state;
+        self.claim = Some(bill);
+        Ok(())
+    }
+
+    /// Decides a dispute on `energy`: the bill to post now, which [`Contract::claim`] is from then on. Who may decide
+    /// is the caller's rule: both sides together, or the arbiters.
+    ///
+    /// Refuses more energy than is claimed, a claim that is not disputed, and a decision at or after
+    /// [`Contract::deadline`].
+    pub fn resolve(&mut self, energy: Energy, now: Timestamp) -> Result<Bill, Refused> {
+        let state = self.walk(&[Trigger::Resolve], now)?;
+        let claimed = self.claimed().energy;
+        if energy > claimed {
+            return Err(Refused::ClaimRaised { contract: self.id(), claimed, found: energy });
+        }
+        let bill = self.bill(energy)?;
+        self.state = state;
+        self.claim = Some(bill);
+        Ok(bill)
+    }
+
+    /// Ends a claim that nobody disputed in time, or whose dispute nobody decided in time: the bill to post now. Anyone
+    /// may ask for it.
     pub fn conclude(&mut self, now: Timestamp) -> Result<Bill, Refused> {
         self.end(State::Settled, now)?;
-        Ok(self.claim.expect("only a claim times out into Settled"))
+        Ok(*self.claimed())
     }
 
     /// Ends a contract that was not settled in time: what goes back to the buyer, which is the whole escrow. Anyone
@@ -169,7 +221,8 @@ impl Contract {
         self.started
     }
 
-    /// The bill that is claimed and may be disputed, if there is one.
+    /// The bill that is claimed, if one is or was: what is paid when [`Contract::deadline`] comes, and what was paid
+    /// once the contract is settled by it.
     pub fn claim(&self) -> Option<&Bill> {
         self.claim.as_ref()
     }
@@ -187,6 +240,14 @@ impl Contract {
         }
         self.state = to;
         Ok(())
+    }
+
+    fn bill(&self, energy: Energy) -> Result<Bill, Refused> {
+        Bill::of(&self.terms, energy).map_err(|error| Refused::Terms { contract: self.id(), error })
+    }
+
+    fn claimed(&self) -> &Bill {
+        self.claim.as_ref().expect("only a settlement leads to Submitted, and it claims")
     }
 
     /// The state after all of `triggers` at `now`.

@@ -201,6 +201,32 @@ pub enum Refused {
         /// Who brought it.
         sender: AccountId,
     },
+    /// Only the buyer disputes a claim.
+    #[error("contract {contract}: {sender} is not the buyer, who alone may dispute the claim")]
+    BuyerOnly {
+        /// The contract.
+        contract: ContractId,
+        /// Who disputes it.
+        sender: AccountId,
+    },
+    /// Only the seller lowers its claim.
+    #[error("contract {contract}: {sender} is not the seller, who alone may lower its claim")]
+    NotTheClaimant {
+        /// The contract.
+        contract: ContractId,
+        /// Who would lower it.
+        sender: AccountId,
+    },
+    /// A decision on more energy than was claimed, or a lower claim that is not lower.
+    #[error("contract {contract}: {claimed} is claimed, which {found} does not lower")]
+    ClaimRaised {
+        /// The contract.
+        contract: ContractId,
+        /// The energy of the claim.
+        claimed: Energy,
+        /// The energy that was to take its place.
+        found: Energy,
+    },
     /// A record is not newer than one already known.
     #[error("contract {contract}: record {found} is not newer than {known}")]
     StaleRecord {

@@ -16,6 +16,7 @@
 //!   Meter --Reading--> SellerSession --MeterRecord, meter signs--> BuyerSession --Checkpoint, buyer signs--+
 //!   record + checkpoint of it -------------------------Contract::settle--> Bill: paid + refund = escrow    (Settled)
 //!   record without it: at most rated power x time -----Contract::settle--> claim, 24 h --conclude--> Bill  (Submitted)
+//!   the buyer disputes the claim ---------------------Contract::dispute--> 7 d, --resolve or conclude--> Bill (Disputed)
 //!   no record before the expiry -----------------------Contract::expire--> whole escrow back               (Expired)
 //! ```
 //!

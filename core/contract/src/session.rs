@@ -35,6 +35,7 @@ pub use seller::{SellerInput, SellerSession, SellerSnapshot};
 
 use crate::{
     Agreement, Bill, Evidence, Message, Offer, Receipt, Refused, Release, Settlement, Signed, State, Terms,
+    state::after,
 };
 use ohmesh_units::{Canonical, ContractId, Energy, EvseId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,7 @@ pub enum OnLedger {
         /// The time of that block.
         at: Timestamp,
     },
-    /// The evidence was taken; a claim that matures comes again as paid.
+    /// The evidence was taken; a claim that matures, or a dispute that is decided, comes again as paid.
     Settled(Settlement),
     /// The escrow went back because nothing was settled in time.
     Expired,
@@ -162,11 +163,6 @@ fn end_of(terms: &Terms, news: OnLedger) -> Result<Option<(State, Bill)>, Refuse
         OnLedger::Opened { .. } | OnLedger::NotOpened { .. } => None,
         OnLedger::Settled(Settlement::Claimed { .. }) => None,
     })
-}
-
-/// The time `duration` after `now`, or the end of time.
-fn after(now: Timestamp, duration: std::time::Duration) -> Timestamp {
-    now.checked_add(duration).unwrap_or(Timestamp::from_millis(u64::MAX))
 }
 
 /// Most bytes of a session's snapshot: offer, agreement, evidence, seven timers, readings and flags.

@@ -17,8 +17,9 @@
 //! | Stopped | Close | the buyer signs the last record | Closed | `expiry`: Expired (the seller submits after 60 s) | sessions |
 //! | Stopped | Submit | the seller brings a record the buyer has not signed | Submitted | | sessions |
 //! | Closed | Settle | anyone brings a final record, or the seller its last one, with the buyer's checkpoint | Settled | `expiry`: Expired | sessions |
-//! | Submitted | Dispute | buyer | Disputed | 24 h after submission: Settled as submitted | ledger |
-//! | Disputed | Resolve | adjudication, at most what was submitted | Settled | 7 d after the dispute: Settled as submitted | ledger |
+//! | Submitted | Dispute | buyer, once | Disputed | 24 h after submission: Settled as submitted | ledger |
+//! | Disputed | Resolve | both sides or the arbiters, at most what was submitted | Settled | 7 d after the dispute: Settled as submitted | ledger |
+//! | Submitted, Disputed | Lower | seller, to less than it has submitted | the same | unmoved; what is submitted is now the lower claim | ledger |
 //!
 //! Maximum losses, beside the fees of the transactions:
 //!
@@ -26,11 +27,13 @@
 //! |---|---|---|
 //! | Draft, Offered | nothing | nothing: the outlet was held for at most 60 s, then until `valid_until` |
 //! | Agreed, Armed (Void, Expired) | nothing; the escrow was locked until the release or `expiry` | nothing; the outlet was held for 30 min after `not_before` |
-//! | Closed, Settled | nothing: it pays what it signed | the energy above `energy_max` or the escrow (one reading) |
-//! | Submitted, Settled | what the meter's owner can forge: rated power x (time since the newest checkpoint, else since the start), never more than the escrow; disputable for 24 h | the energy above that bound: with a start up to 30 s ahead of the clock, rated power x 30 s |
+//! | Closed, Settled | nothing: it pays what it signed | the energy above `energy_max` or the escrow (one reading); what flowed since its newest record, if its own meter does not answer within 60 s of the stop |
+//! | Submitted, Settled | what the meter's owner can forge: rated power x (time since the newest checkpoint, else since the start), never more than the escrow; disputable for 24 h | the same, and the energy above that bound: with a start up to 30 s ahead of the clock, rated power x 30 s |
+//! | Disputed, Settled | the same; nobody can decide on more than was submitted | what the decision takes off its claim; undecided, nothing but 7 d of waiting |
 //! | Charging to Closed, Expired | nothing | everything delivered: it did not bring its evidence to the ledger in 15 min or more |
 //!
-//! I5: [`State::rank`] never falls, and Settled, Expired and Void have no way out. Charging and Paused share a rank.
+//! I5: [`State::rank`] never falls, and Settled, Expired and Void have no way out. Charging and Paused share a rank;
+//! Lower keeps the state and takes something off the claim each time, so that it ends too.
 
 use ohmesh_units::{ContractId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -96,6 +99,8 @@ pub enum Trigger {
     Dispute,
     /// A dispute is decided.
     Resolve,
+    /// The seller takes something off its claim.
+    Lower,
     /// The seller waives the contract.
     Release,
     /// The state's deadline has come.
@@ -151,6 +156,7 @@ impl State {
             ) => Self::Expired,
             (Self::Submitted, Trigger::Dispute) => Self::Disputed,
             (Self::Disputed, Trigger::Resolve) => Self::Settled,
+            (Self::Submitted | Self::Disputed, Trigger::Lower) => self,
             (Self::Submitted | Self::Disputed, Trigger::Timeout) => Self::Settled,
             _ => return Err(Refused::Transition { contract, state, trigger }),
         };
@@ -184,7 +190,7 @@ impl State {
 
 impl Trigger {
     /// Every trigger, for tests that explore.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Offer,
         Self::Agree,
         Self::Arm,
@@ -197,9 +203,15 @@ impl Trigger {
         Self::Settle,
         Self::Dispute,
         Self::Resolve,
+        Self::Lower,
         Self::Release,
         Self::Timeout,
     ];
+}
+
+/// The time `duration` after `now`, or the end of representable time, which never comes.
+pub(crate) fn after(now: Timestamp, duration: Duration) -> Timestamp {
+    now.checked_add(duration).unwrap_or(Timestamp::from_millis(u64::MAX))
 }
 
 /// How long a buyer waits for the offer to its draft.
@@ -265,7 +277,7 @@ mod tests {
             }
         }
         assert_eq!(seen, BTreeSet::from(State::ALL), "every state is reachable");
-        assert_eq!(edges.len(), 26, "rows of the table: 16 with a trigger, 10 timeouts");
+        assert_eq!(edges.len(), 28, "rows of the table: 18 with a trigger, 10 timeouts");
     }
 
     #[test]
@@ -274,9 +286,11 @@ mod tests {
             let steps = steps(state);
             assert_eq!(steps.is_empty(), state.is_terminal(), "{state:?}");
             for (trigger, _, to) in steps {
-                let between_charging_and_paused = matches!(trigger, Trigger::Pause | Trigger::Resume);
-                assert!(to.rank() > state.rank() || between_charging_and_paused, "{state:?} -> {to:?}");
-                assert!(to.rank() >= state.rank());
+                match trigger {
+                    Trigger::Pause | Trigger::Resume => assert_eq!(to.rank(), state.rank()),
+                    Trigger::Lower => assert_eq!(to, state),
+                    _ => assert!(to.rank() > state.rank(), "{state:?} -> {to:?}"),
+                }
             }
         }
     }

@@ -372,6 +372,101 @@ fn double_settlement() {
     assert!(claimed.conclude(at(25 * HOUR)).is_err(), "a claim is paid once");
 }
 
+/// A dispute is the buyer's: nobody else may hold up the seller's money, nor the seller gain a week to lean on a buyer.
+#[test]
+fn dispute_that_is_not_the_buyers() {
+    let mut contract = claimed();
+    for sender in [terms().seller, AccountId::of(&stranger().public()), AccountId::of(&buyer().public())] {
+        let refused = Refused::BuyerOnly { contract: contract.id(), sender };
+        assert_eq!(contract.dispute(sender, at(2 * HOUR)), Err(refused));
+    }
+    assert_eq!(contract, claimed(), "a refusal changes nothing");
+}
+
+#[test]
+fn dispute_too_early_too_late_or_twice() {
+    let (buyer, mut contract) = (terms().buyer, charging());
+    assert!(
+        matches!(contract.dispute(buyer, at(HOUR)), Err(Refused::Transition { .. })),
+        "nothing is claimed"
+    );
+    let (state, deadline) = (State::Submitted, at(CLAIM_ENDS));
+    assert_eq!(
+        claimed().dispute(buyer, deadline),
+        Err(Refused::DeadlinePassed { contract: contract.id(), state, deadline, now: deadline })
+    );
+    assert_eq!(claimed().dispute(buyer, at(CLAIM_ENDS - 1)), Ok(()));
+    // Disputing again would hold the money for ever.
+    contract = disputed();
+    assert!(matches!(contract.dispute(buyer, at(DISPUTE_ENDS - 1)), Err(Refused::Transition { .. })));
+    assert_eq!(contract.deadline(), at(DISPUTE_ENDS));
+    // Nor does a settlement with a lower or a signed record end the dispute.
+    let last = record(40, 20_000, 30 * MINUTE, true);
+    let again = contract.settle(terms().seller, &last, Some(&checkpoint(&last)), at(3 * HOUR));
+    assert!(matches!(again, Err(Refused::Transition { state: State::Disputed, .. })));
+    // A contract that both signed for is paid: there is nothing to dispute.
+    let mut paid = charging();
+    paid.settle(terms().seller, &last, Some(&checkpoint(&last)), at(HOUR)).unwrap();
+    assert!(matches!(paid.dispute(buyer, at(HOUR)), Err(Refused::Transition { state: State::Settled, .. })));
+}
+
+#[test]
+fn decision_above_the_claim_or_without_a_dispute() {
+    let (contract, claimed_energy) = (terms().id(), wh(20_000));
+    for found in [wh(20_001), wh(30_000), wh(u64::MAX)] {
+        let refused = Refused::ClaimRaised { contract, claimed: claimed_energy, found };
+        assert_eq!(disputed().resolve(found, at(3 * HOUR)), Err(refused));
+    }
+    assert!(matches!(charging().resolve(Energy::ZERO, at(HOUR)), Err(Refused::Transition { .. })));
+    assert!(matches!(claimed().resolve(Energy::ZERO, at(2 * HOUR)), Err(Refused::Transition { .. })));
+    let mut decided = disputed();
+    let bill = Bill::of(&terms(), wh(12_345)).unwrap();
+    assert_eq!(decided.resolve(wh(12_345), at(3 * HOUR)), Ok(bill));
+    assert_eq!((decided.state(), decided.locked()), (State::Settled, Money::ZERO));
+    assert_eq!(decided.claim(), Some(&bill), "what was paid stays readable");
+    assert!(decided.resolve(wh(12_345), at(3 * HOUR)).is_err(), "once");
+    assert!(decided.conclude(at(DISPUTE_ENDS)).is_err(), "and nothing else");
+}
+
+/// Arbiters that say nothing, or too late, leave the claim as it was submitted; it is not refunded by the contract's
+/// expiry either, which lies in between.
+#[test]
+fn dispute_that_nobody_decides() {
+    let (mut contract, deadline) = (disputed(), at(DISPUTE_ENDS));
+    let (state, now) = (State::Disputed, at(DISPUTE_ENDS - 1));
+    let ahead = Refused::DeadlineAhead { contract: contract.id(), state, deadline, now };
+    assert_eq!(contract.conclude(now), Err(ahead));
+    assert!(matches!(contract.expire(deadline), Err(Refused::Transition { state: State::Disputed, .. })));
+    let passed = Refused::DeadlinePassed { contract: contract.id(), state, deadline, now: deadline };
+    assert_eq!(contract.resolve(Energy::ZERO, deadline), Err(passed));
+    assert_eq!(contract.conclude(deadline), Ok(Bill::of(&terms(), wh(20_000)).unwrap()));
+    assert_eq!((contract.state(), contract.locked()), (State::Settled, Money::ZERO));
+}
+
+/// A seller that corrects itself: down only, by itself only, and without taking the buyer's time to dispute.
+#[test]
+fn claim_that_is_raised_or_lowered_by_another() {
+    let (mut contract, id) = (claimed(), terms().id());
+    let (seller, lower) = (terms().seller, wh(15_000));
+    for sender in [terms().buyer, AccountId::of(&stranger().public())] {
+        let refused = Refused::NotTheClaimant { contract: id, sender };
+        assert_eq!(contract.lower(sender, lower, at(2 * HOUR)), Err(refused));
+    }
+    assert_eq!(contract.lower(seller, lower, at(2 * HOUR)), Ok(()));
+    assert_eq!((contract.state(), contract.deadline()), (State::Submitted, at(CLAIM_ENDS)));
+    for found in [lower, wh(20_000)] {
+        let refused = Refused::ClaimRaised { contract: id, claimed: lower, found };
+        assert_eq!(contract.lower(seller, found, at(2 * HOUR)), Err(refused));
+    }
+    assert_eq!(contract.dispute(terms().buyer, at(CLAIM_ENDS - 1)), Ok(()), "what is left may be disputed");
+    assert!(matches!(contract.resolve(wh(15_001), at(CLAIM_ENDS)), Err(Refused::ClaimRaised { .. })));
+    assert_eq!(contract.lower(seller, wh(9_000), at(CLAIM_ENDS)), Ok(()));
+    let end = CLAIM_ENDS - 1 + 7 * 24 * HOUR;
+    assert!(matches!(contract.lower(seller, wh(1), at(end)), Err(Refused::DeadlinePassed { .. })));
+    assert_eq!(contract.conclude(at(end)), Ok(Bill::of(&terms(), wh(9_000)).unwrap()));
+    assert!(matches!(charging().lower(seller, lower, at(HOUR)), Err(Refused::Transition { .. })));
+}
+
 #[test]
 fn settlement_without_a_start() {
     let last = record(1, 10_000, 30 * MINUTE, true);

@@ -94,6 +94,8 @@ fn the_rest_keeps_its_bytes() {
     hash(&receipt(), "d8bd8cf5481de884");
     hash(&opened(), "4da305a36a61f868");
     hash(&charging(), "f32f914ccb6d6f0d");
+    hash(&claimed(), "16b7fbeb93d3bb5f");
+    hash(&disputed(), "1eacc912faec1d9a");
     let messages = [
         (Message::Draft(Box::new(terms())), "4fc367ddf1fb28e1"),
         (Message::Offer(Box::new(agreed.offer.clone())), "954ce5a9898921da"),

@@ -19,6 +19,8 @@ struct Inputs {
     starts: Vec<VerifiedStart>,
     settlements: Vec<(AccountId, VerifiedRecord, Option<VerifiedCheckpoint>)>,
     release: VerifiedRelease,
+    senders: [AccountId; 3],
+    energies: Vec<Energy>,
 }
 
 impl Inputs {
@@ -39,7 +41,10 @@ impl Inputs {
                 }
             }
         }
-        Self { starts, settlements, release: release() }
+        let senders = [terms().seller, terms().buyer, AccountId::of(&stranger().public())];
+        // Around the claims that the records above make: nothing, 700 Wh and 29 kWh.
+        let energies = [0, 699, 700, 701, 28_999, 29_000, 29_001, u64::MAX].map(wh).into();
+        Self { starts, settlements, release: release(), senders, energies }
     }
 
     /// Every result of every input on `contract` at `now`.
@@ -63,6 +68,15 @@ impl Inputs {
                 })
             });
         }
+        for sender in self.senders {
+            run(&|contract| contract.dispute(sender, now).map(|()| Moved::Nothing));
+            for energy in &self.energies {
+                run(&|contract| contract.lower(sender, *energy, now).map(|()| Moved::Nothing));
+            }
+        }
+        for energy in &self.energies {
+            run(&|contract| contract.resolve(*energy, now).map(bill));
+        }
         run(&|contract| contract.release(&self.release, now).map(refund));
         run(&|contract| contract.expire(now).map(refund));
         run(&|contract| contract.conclude(now).map(bill));
@@ -74,7 +88,11 @@ impl Inputs {
 fn every_input_at_every_state_and_time() {
     let inputs = Inputs::all();
     let expiry = 4 * HOUR;
-    let times = [0, MINUTE, HOUR, 3 * HOUR, expiry - 15 * MINUTE, expiry - 1, expiry, 25 * HOUR, 29 * HOUR];
+    let (day, week) = (24 * HOUR, 7 * 24 * HOUR);
+    let submitted = [0, MINUTE, HOUR, 3 * HOUR, expiry - 15 * MINUTE, expiry - 1, expiry];
+    let disputed = [HOUR + day - 1, HOUR + day, expiry - 1 + day, expiry + day];
+    let decided = [HOUR + week - 1, HOUR + week, HOUR + day + week - 1, expiry + day + week];
+    let times = [&submitted[..], &disputed, &decided].concat();
     let mut seen = BTreeSet::new();
     let mut queue = vec![(opened(), 0)];
     let mut ends = BTreeSet::new();
@@ -91,7 +109,7 @@ fn every_input_at_every_state_and_time() {
                 continue;
             };
             assert!(!contract.state().is_terminal(), "I5: nothing follows an end");
-            assert!(next.state().rank() > contract.state().rank(), "I5: only forward");
+            assert_forward(&contract, &next);
             match moved {
                 Moved::Nothing => assert_eq!(next.locked(), terms().escrow),
                 Moved::Out { paid, back } => {
@@ -108,9 +126,78 @@ fn every_input_at_every_state_and_time() {
             assert!(a.expire(now).is_ok() != b.conclude(now).is_ok(), "waiting ends every contract, one way");
         }
     }
-    let expected = [State::Charging, State::Submitted, State::Settled, State::Expired, State::Void];
+    let expected =
+        [State::Charging, State::Submitted, State::Disputed, State::Settled, State::Expired, State::Void];
     assert_eq!(ends, BTreeSet::from(expected), "explored {} states", seen.len());
     assert!(seen.len() > 100, "only {} states were explored", seen.len());
+}
+
+/// I5: only forward; a lower claim, which keeps the state, is less of the same. A claim never grows.
+fn assert_forward(contract: &Contract, next: &Contract) {
+    let energy = |contract: &Contract| contract.claim().map(|claim| claim.energy);
+    if next.state() == contract.state() {
+        assert!(
+            energy(next) < energy(contract) && next.deadline() == contract.deadline(),
+            "I5: a lower claim"
+        );
+    } else {
+        assert!(next.state().rank() > contract.state().rank(), "I5: only forward");
+        assert!(contract.claim().is_none() || energy(next) <= energy(contract), "nothing above the claim");
+    }
+}
+
+/// Who may move a claim when, to what: each side of every rule, in both states and on both sides of the deadline.
+#[test]
+fn every_way_to_end_a_claim() {
+    let inputs = Inputs::all();
+    let claim = claimed().claim().unwrap().energy;
+    let lowered = {
+        let mut contract = disputed();
+        contract.lower(terms().seller, wh(700), at(3 * HOUR)).unwrap();
+        contract
+    };
+    for contract in [claimed(), disputed(), lowered] {
+        let (state, deadline) = (contract.state(), contract.deadline());
+        let most = contract.claim().unwrap().energy;
+        for (now, is_over) in [(at(4 * HOUR), false), (before(deadline), false), (deadline, true)] {
+            for sender in inputs.senders {
+                let mut next = contract.clone();
+                let may = !is_over && state == State::Submitted && sender == terms().buyer;
+                assert_eq!(next.dispute(sender, now).is_ok(), may, "{state:?} {now} {sender}");
+                if may {
+                    let until = now.checked_add(DISPUTE_WINDOW).unwrap();
+                    assert_eq!((next.state(), next.deadline()), (State::Disputed, until));
+                    assert_eq!(next.claim(), contract.claim(), "disputed as submitted");
+                }
+            }
+            for energy in inputs.energies.iter().copied().chain([most, wh(most.as_wh() - 1)]) {
+                let mut next = contract.clone();
+                let may = !is_over && state == State::Disputed && energy <= most;
+                let bill = Bill::of(&terms(), energy).unwrap();
+                assert_eq!(next.resolve(energy, now).ok(), may.then_some(bill), "{state:?} {now} {energy}");
+                assert_eq!(next.locked() == Money::ZERO, may, "the escrow leaves with the decision");
+                for sender in inputs.senders {
+                    let mut next = contract.clone();
+                    let may = !is_over && sender == terms().seller && energy < most;
+                    assert_eq!(next.lower(sender, energy, now).is_ok(), may, "{state:?} {now} {energy}");
+                    let left = if may { &bill } else { contract.claim().unwrap() };
+                    assert_eq!((next.state(), next.deadline(), next.claim()), (state, deadline, Some(left)));
+                    assert_eq!(
+                        next.conclude(deadline.max(now)).as_ref(),
+                        Ok(left),
+                        "what is left is paid in time"
+                    );
+                }
+            }
+            assert_eq!(contract.clone().conclude(now).ok(), is_over.then(|| *contract.claim().unwrap()));
+            assert!(contract.clone().expire(now).is_err(), "a claim is not refunded");
+        }
+        assert!(most <= claim);
+    }
+}
+
+fn before(deadline: Timestamp) -> Timestamp {
+    Timestamp::from_millis(deadline.as_millis() - 1)
 }
 
 #[test]

@@ -93,6 +93,39 @@ fn a_sleeping_phone_does_not_stop_the_charge() {
     assert_eq!(world.seller_receipt.unwrap().bill, bill);
 }
 
+/// Both sides end with the bill that the ledger made of the dispute: what was decided, or else what was claimed.
+#[test]
+fn a_disputed_claim_ends_both_sides_by_the_ledgers_word() {
+    for decided in [None, Some(wh(1_000))] {
+        let mut world = World::charging();
+        world.charge(2 * MINUTE, 10_000);
+        world.seller(SellerInput::Stop);
+        let reading = world.read();
+        world.seller(SellerInput::LastReading(reading));
+        world.to_buyer.clear();
+        world.wait(MINUTE);
+        let claim = *world.contract.as_ref().unwrap().claim().unwrap();
+        world.dispute();
+        // Past the end of the claim's day and the contract's expiry nothing moves: the dispute is open.
+        world.wait(25 * HOUR);
+        world.block();
+        assert_eq!((world.paid, world.back), (Money::ZERO, Money::ZERO));
+        assert_eq!((world.buyer.state(), seller_state(&world)), (State::Submitted, State::Submitted));
+        match decided {
+            Some(energy) => world.resolve(energy),
+            None => {
+                world.wait(7 * 24 * HOUR);
+                world.block();
+            }
+        }
+        let bill = decided.map_or(claim, |energy| Bill::of(&terms(), energy).unwrap());
+        for receipt in [world.buyer_receipt.unwrap(), world.seller_receipt.unwrap()] {
+            assert_eq!((receipt.end, receipt.bill), (State::Settled, bill));
+        }
+        assert_eq!((world.paid, world.back), (bill.price_total, bill.refund));
+    }
+}
+
 #[test]
 fn a_phone_that_wakes_up_signs_the_last_record() {
     let mut world = World::charging();

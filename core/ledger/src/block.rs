@@ -26,8 +26,13 @@ pub struct Header {
     pub transaction_count: u32,
     /// The state after this block.
     pub state: StateRoots,
-    /// Hash of the validator set of this epoch.
-    pub validators: Hash,
+    /// Hash of this epoch's [`Voters`](crate::Voters).
+    pub voters: Hash,
+    /// The rules by which it was executed.
+    pub rules: u32,
+    /// Hash of the next epoch's voters, if this is the last block of its epoch; a certificate for such a header hands
+    /// the zone over to them.
+    pub next_voters: Option<Hash>,
 }
 
 impl Header {
@@ -40,7 +45,7 @@ impl Header {
 
 impl Canonical for Header {
     const NAME: &'static str = "header";
-    const MAX_BYTES: usize = 512;
+    const MAX_BYTES: usize = 640;
 }
 
 /// A header and the transactions it binds.
@@ -55,6 +60,11 @@ pub struct Block {
 impl Block {
     /// Transactions in a block at most: past it, latency grows and throughput does not (measured at 1,000 and 5,000).
     pub const TRANSACTIONS_MAX: usize = 5_000;
+
+    /// The most that the transactions of a block may weigh together, in signature checks: about a second of one core.
+    pub const WEIGHT_MAX: u32 = 20_000;
+    /// Accounts that one block opens for nothing at most, where transactions cost something.
+    pub const FREE_ACCOUNTS_MAX: u32 = 64;
 
     /// The block's id.
     pub fn id(&self) -> BlockId {

@@ -1,6 +1,6 @@
 //! What validators sign, and the certificate that makes a block final.
 
-use crate::{Header, LedgerError, ValidatorSet};
+use crate::{Header, LedgerError, ValidatorSet, Voters};
 use ohmesh_units::{
     BlockId, Canonical, Domain, Signature, SignatureCheck, SigningKey, ZoneId, to_postcard, verify_batch,
 };
@@ -98,7 +98,7 @@ impl Canonical for Certificate {
 impl Certificate {
     /// Checks that distinct validators with more than two thirds of the stake signed. This is all that a phone
     /// needs in order to trust a block; cost: one signature check a validator, batched.
-    pub fn verify(&self, zone: &ZoneId, epoch: u64, set: &ValidatorSet) -> Result<(), LedgerError> {
+    pub fn verify(&self, zone: &ZoneId, epoch: u64, voters: &Voters) -> Result<(), LedgerError> {
         let bad = |reason: String| LedgerError::Certificate { height: self.height, reason };
         if self.epoch != epoch {
             return Err(bad(format!("it is of epoch {}, not {epoch}", self.epoch)));
@@ -109,13 +109,14 @@ impl Certificate {
         let mut stake = 0u64;
         let mut messages = Vec::with_capacity(self.signatures.len());
         for (index, _) in &self.signatures {
-            let validator =
-                set.at(*index).ok_or_else(|| bad(format!("there is no validator {index} in this epoch")))?;
-            stake += validator.stake;
-            messages.push((validator.key, self.precommit(*index).message(zone, epoch)));
+            let voter = voters
+                .at(*index)
+                .ok_or_else(|| bad(format!("there is no validator {index} in this epoch")))?;
+            stake += voter.stake;
+            messages.push((voter.key, self.precommit(*index).message(zone, epoch)));
         }
-        if !set.is_quorum(stake) {
-            return Err(bad(format!("stake {stake} of {} is not more than two thirds", set.stake())));
+        if !voters.is_quorum(stake) {
+            return Err(bad(format!("stake {stake} of {} is not more than two thirds", voters.stake())));
         }
         let checks: Vec<SignatureCheck<'_>> = messages
             .iter()
@@ -134,20 +135,15 @@ impl Certificate {
     }
 
     /// Checks the certificate and that it is for `header`.
-    pub fn verify_header(
-        &self,
-        header: &Header,
-        zone: &ZoneId,
-        set: &ValidatorSet,
-    ) -> Result<(), LedgerError> {
-        self.verify(zone, header.epoch, set)?;
+    pub fn verify_header(&self, header: &Header, zone: &ZoneId, voters: &Voters) -> Result<(), LedgerError> {
+        self.verify(zone, header.epoch, voters)?;
         if self.block != header.id() || self.height != header.height || header.zone != *zone {
             return Err(LedgerError::Certificate {
                 height: self.height,
                 reason: format!("it is for block {}, not for this header", self.block),
             });
         }
-        if header.validators != set.hash() {
+        if header.voters != voters.hash() {
             return Err(LedgerError::Certificate {
                 height: self.height,
                 reason: "the header names another validator set".into(),

@@ -29,6 +29,20 @@ pub enum LedgerError {
         /// What is wrong.
         reason: String,
     },
+    /// Rules that this program cannot execute.
+    #[error("rules: {reason}")]
+    Rules {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A hand-over does not pass the zone on.
+    #[error("hand-over of epoch {epoch}: {reason}")]
+    HandOver {
+        /// The epoch that should end.
+        epoch: u64,
+        /// What is wrong.
+        reason: String,
+    },
     /// A certificate does not make its block final.
     #[error("certificate of height {height}: {reason}")]
     Certificate {
@@ -337,4 +351,124 @@ pub enum TransactionError {
     /// A word of the contract is refused.
     #[error(transparent)]
     Contract(#[from] Refused),
+    /// The paid weight costs more than the sender has.
+    #[error("account {account} has {available} available, the fee is {fee}")]
+    Fee {
+        /// Who would have to pay.
+        account: AccountId,
+        /// What it may spend, in micro-units.
+        available: Amount,
+        /// What it would cost, in micro-units.
+        fee: Amount,
+    },
+    /// Free accounts are bounded where transactions cost something.
+    #[error(
+        "this block has opened as many accounts for nothing as it may; somebody can open it for the owner"
+    )]
+    FreeAccounts,
+    /// Together, the block's transactions would cost too much to check.
+    #[error("it weighs {weight}, the block has room for {left}")]
+    Weight {
+        /// Its weight.
+        weight: u32,
+        /// What is left.
+        left: u32,
+    },
+    /// Fewer regulators than the zone demands, or the zone has none.
+    #[error("{found} of {needed} regulators signed")]
+    Regulators {
+        /// How many did.
+        found: usize,
+        /// How many must; none: the zone has no regulators.
+        needed: u8,
+    },
+    /// The signers do not have more than two thirds of the stake.
+    #[error("validators with stake {found} of {whole} signed, more than two thirds are needed")]
+    Stake {
+        /// The stake of those that signed.
+        found: u64,
+        /// All stake.
+        whole: u64,
+    },
+    /// A decision for another epoch.
+    #[error("it is for epoch {named}, this is epoch {running}")]
+    OtherEpoch {
+        /// The epoch it names.
+        named: u64,
+        /// The epoch that the ledger wants there.
+        running: u64,
+    },
+    /// The next validators cannot be.
+    #[error("the next validators: {0}")]
+    Validators(String),
+    /// The next rules cannot be.
+    #[error("the next rules: {0}")]
+    Rules(String),
+    /// More stake than its bond is worth.
+    #[error("validator {account} has a bond of {bonded}, its stake needs {needed}")]
+    BondTooSmall {
+        /// Whose.
+        account: AccountId,
+        /// What is bonded and does not leave.
+        bonded: Amount,
+        /// What is needed.
+        needed: Amount,
+    },
+    /// There is no such bond, or not as much.
+    #[error("account {account} has {bonded} bonded, {asked} asked")]
+    NoBond {
+        /// Whose.
+        account: AccountId,
+        /// What is bonded and does not leave.
+        bonded: Amount,
+        /// What was asked back.
+        asked: Amount,
+    },
+    /// The sender is no validator of the next epoch.
+    #[error("account {0} is no validator of the next epoch")]
+    NoValidator(AccountId),
+    /// A vote key that is in use.
+    #[error("key {0} votes already")]
+    VoteKeyUsed(PublicKey),
+    /// Statements that do not convict anybody.
+    #[error("this does not prove that validator {validator} of epoch {epoch} contradicted itself")]
+    NoContradiction {
+        /// The validator.
+        validator: u16,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// It has been convicted before.
+    #[error("validator {validator} of epoch {epoch} has been convicted already")]
+    ConvictedAlready {
+        /// The validator.
+        validator: u16,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The epoch is running no longer, and too long ago.
+    #[error("the ledger does not know epoch {0}, or no longer")]
+    NoEpoch(u64),
+    /// Only the distributor may.
+    #[error("account {0} is not the distributor's")]
+    NotTheDistributor(AccountId),
+    /// Too short a notice, or something is to come already.
+    #[error("it would hold from {from}; {earliest} is the earliest, and only one may be to come")]
+    Notice {
+        /// From when.
+        from: Timestamp,
+        /// The earliest time allowed.
+        earliest: Timestamp,
+    },
+    /// A price above what the regulators allow.
+    #[error("price {price} micro-units/kWh is above the cap of {cap}")]
+    AboveCap {
+        /// The price.
+        price: i64,
+        /// The cap.
+        cap: i64,
+    },
+    /// Neither both parties nor the regulators signed.
+    #[error("contract {0}: both parties sign its resolution, or the regulators do")]
+    NotResolved(ContractId),
 }

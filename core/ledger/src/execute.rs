@@ -4,7 +4,10 @@
 //! taken back.
 
 mod auction;
+mod bond;
 mod contract;
+mod epoch;
+mod governance;
 mod hold;
 mod key;
 mod money;
@@ -16,7 +19,7 @@ pub(crate) use key::first_generation;
 
 use crate::{
     Applied, Block, Body, Canonical as _, Header, LedgerError, Object, SignedTransaction, State, Transaction,
-    TransactionError, Verified, state::Draft, transactions_root,
+    TransactionError, Verified, Voters, state::Draft, transactions_root,
 };
 use ohmesh_units::{AccountId, BlockId, Hash, PublicKey, Timestamp, TransactionId};
 
@@ -57,18 +60,22 @@ impl State {
                 Err(reason) => refused.push((candidate.transaction().id(), reason)),
             }
         }
-        let mut applied = draft.finish(self.head().height + 1);
+        let height = self.head().height + 1;
+        let next = epoch::close(&mut draft, height);
+        let mut applied = draft.finish(height);
         let header = Header {
             zone: *self.zone_id(),
-            height: self.head().height + 1,
-            epoch: EPOCH,
+            height,
+            epoch: self.epoch().number,
             time,
             parent: self.head().block,
             proposer,
             transactions: transactions_root(&transactions),
             transaction_count: u32::try_from(transactions.len()).expect("at most TRANSACTIONS_MAX"),
             state: *applied.roots(),
-            validators: self.zone().validators.hash(),
+            voters: self.epoch().validators.voters().hash(),
+            rules: self.governance().rules.version,
+            next_voters: next.as_ref().map(Voters::hash),
         };
         applied.head.block = header.id().into();
         Proposed { block: Block { header, transactions }, applied, refused }
@@ -92,7 +99,11 @@ impl State {
             run(&mut draft, transaction)
                 .map_err(|reason| LedgerError::Transaction { id: transaction.transaction().id(), reason })?;
         }
+        let next = epoch::close(&mut draft, header.height);
         let mut applied = draft.finish(header.height);
+        if next.as_ref().map(Voters::hash) != header.next_voters {
+            return Err(bad("it hands the zone over to others than its transactions decided".into()));
+        }
         if *applied.roots() != header.state {
             return Err(bad("executing it gives another state than its header states".into()));
         }
@@ -103,6 +114,11 @@ impl State {
     /// Why `transaction` could not be in the next block, if that block were built at `now`; nothing changes.
     pub fn try_transaction(&self, now: Timestamp, transaction: &Verified) -> Result<(), TransactionError> {
         run(&mut Draft::new(self, now.max(self.head().time)), transaction)
+    }
+
+    /// Whether this program can execute the next block: it cannot if an upgrade to a later version has begun.
+    pub fn known_rules(&self) -> Result<(), LedgerError> {
+        self.governance().rules.check()
     }
 
     /// Checks that a header is for the block after the head.
@@ -119,14 +135,19 @@ impl State {
                 head.height
             ));
         }
-        if header.epoch != EPOCH {
-            return bad(format!("it is of epoch {}, this is epoch {EPOCH}", header.epoch));
+        let epoch = self.epoch();
+        if header.epoch != epoch.number {
+            return bad(format!("it is of epoch {}, this is epoch {}", header.epoch, epoch.number));
+        }
+        self.known_rules()?;
+        let rules = self.governance().rules.version;
+        if header.rules != rules {
+            return bad(format!("it is by rules {}, those in force are {rules}", header.rules));
         }
         if header.time <= head.time {
             return bad(format!("its time {} is not after its parent's {}", header.time, head.time));
         }
-        if header.validators != self.zone().validators.hash()
-            || self.zone().validators.at(header.proposer).is_none()
+        if header.voters != epoch.validators.voters().hash() || epoch.validators.at(header.proposer).is_none()
         {
             return bad("it names other validators".into());
         }
@@ -163,7 +184,9 @@ pub fn open_block_knowing<'k>(
 
 /// Runs one transaction on the draft: all of it, or nothing.
 fn run(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), TransactionError> {
-    let result = admit(draft, verified).and_then(|()| dispatch(draft, verified));
+    let result = admit(draft, verified)
+        .and_then(|()| charge(draft, verified))
+        .and_then(|()| dispatch(draft, verified));
     match result {
         Ok(()) => draft.keep(Some((verified.transaction().id(), verified.content()))),
         Err(_) => draft.take_back(),
@@ -194,6 +217,23 @@ fn admit(draft: &Draft<'_>, verified: &Verified) -> Result<(), TransactionError>
         _ => draft.account(&transaction.sender)?.1.owner,
     };
     signed_by(verified, &owner)
+}
+
+/// The block has room for what the transaction weighs, and its sender pays for it; fees are burned, so that whoever
+/// orders transactions gains nothing by filling blocks.
+fn charge(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), TransactionError> {
+    let body = &verified.transaction().body;
+    draft.weigh(verified.signed().weight())?;
+    let each = draft.governance().rules.fee.as_micro();
+    if each == 0 {
+        return Ok(());
+    }
+    if matches!(body, Body::OpenAccount { .. }) {
+        return draft.open_for_nothing();
+    }
+    let weight = body.paid_weight(verified.signed().signatures.len());
+    let fee = i64::from(weight).saturating_mul(each);
+    if fee == 0 { Ok(()) } else { money::fee(draft, verified.transaction().sender, fee) }
 }
 
 fn dispatch(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), TransactionError> {
@@ -240,6 +280,21 @@ fn dispatch(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), Transactio
             contract::settle(draft, sender, record, start.as_deref(), checkpoint.as_deref())
         }
         Body::ContractWaive(waiver) => contract::waive(draft, sender, waiver),
+        Body::OpenAccountFor { owner } => registry::open_account_for(draft, verified, *owner),
+        Body::ContractDispute { contract } => contract::dispute(draft, sender, *contract),
+        Body::ContractResolve { contract, energy } => contract::resolve(draft, verified, *contract, *energy),
+        Body::SetValidators { epoch, validators } => {
+            governance::set_validators(draft, verified, *epoch, validators)
+        }
+        Body::Upgrade { epoch, rules } => governance::upgrade(draft, verified, *epoch, *rules),
+        Body::VoteKey { epoch, key } => governance::vote_key(draft, verified, *epoch, *key),
+        Body::Bond { amount } => bond::bond(draft, sender, *amount),
+        Body::Unbond { amount } => bond::unbond(draft, sender, *amount),
+        Body::Convict { epoch, evidence } => bond::convict(draft, *epoch, evidence),
+        Body::SetTariff { price, from } => governance::set_tariff(draft, sender, *price, *from),
+        Body::SetPriceCap { cap, from } => governance::set_price_cap(draft, verified, *cap, *from),
+        Body::SetAuditKey { key } => governance::set_audit_key(draft, verified, *key),
+        Body::SetCircuit { station, circuit } => governance::set_circuit(draft, sender, *station, *circuit),
         Body::RegisterEvse { station, number, connectors, power, meter } => {
             registry::evse(draft, sender, *station, *number, (*connectors, *power), *meter)
         }
@@ -275,6 +330,3 @@ fn add_child(draft: &mut Draft<'_>, account: &AccountId, child: Hash) -> Result<
     draft.set_object(slot, Object::Account(account));
     Ok(())
 }
-
-/// The epoch of the genesis validators; they serve until a validator-set transaction exists.
-const EPOCH: u64 = 0;

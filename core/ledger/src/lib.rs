@@ -63,9 +63,13 @@
 mod block;
 mod certificate;
 mod error;
+mod evidence;
 mod execute;
+mod governance;
+mod hand_over;
 mod object;
 mod proof;
+mod rules;
 mod state;
 mod transaction;
 pub mod tree;
@@ -75,19 +79,23 @@ mod zone;
 pub use block::{Block, Header, transactions_root};
 pub use certificate::{Certificate, Proposal, Vote, VoteKind};
 pub use error::{LedgerError, TransactionError};
+pub use evidence::Evidence;
 pub use execute::{Proposed, blocks_needed, open_block, open_block_knowing};
+pub use governance::{Bond, Epoch, Governance, KeyHolders, PriceCap, Tariff};
+pub use hand_over::HandOver;
 pub use object::{
     Account, Auction, Award, Balance, Children, End, Evse, Finished, Holding, KeyGeneration, Object, Pending,
     Sale, Station, epoch_key_id,
 };
 pub use proof::{Answer, Proof, ProvenAccount, Query, proven_object};
+pub use rules::Rules;
 pub use state::{
     Applied, Flow, Head, JournalRoots, Posting, State, StateRoots, Totals, TreeName, postings_root,
 };
 pub use transaction::{
     Amount, Asset, Body, Journal, KeySignature, Leg, SignedTransaction, Transaction, Verified,
 };
-pub use validators::{Validator, ValidatorSet};
-pub use zone::{Distributor, Treasury, Zone, ZoneArea, ZoneFile};
+pub use validators::{Validator, ValidatorSet, Voter, Voters};
+pub use zone::{Distributor, KeyGroup, Zone, ZoneArea, ZoneFile};
 
 pub(crate) use ohmesh_units::Canonical;

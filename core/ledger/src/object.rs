@@ -1,6 +1,6 @@
 //! What the state holds, one object a slot, and the balances of the two journals.
 
-use crate::{Amount, Asset, TransactionError};
+use crate::{Amount, Asset, Bond, Epoch, Governance, TransactionError};
 use ohmesh_auction::{
     bid::LedgeredBid,
     intent::VerifiedIntent,
@@ -38,6 +38,12 @@ pub enum Object {
     Auction(Box<Auction>),
     /// A contract.
     Contract(Box<Contract>),
+    /// An epoch and its validators.
+    Epoch(Box<Epoch>),
+    /// What the zone's people have decided.
+    Governance(Box<Governance>),
+    /// A validator's bond.
+    Bond(Box<Bond>),
 }
 
 impl Object {
@@ -53,6 +59,9 @@ impl Object {
             Self::EpochKey(key) => epoch_key_id(key.epoch()),
             Self::Auction(auction) => auction.intent.id().into(),
             Self::Contract(contract) => contract.id().into(),
+            Self::Epoch(epoch) => Epoch::id(epoch.number),
+            Self::Governance(_) => Governance::id(),
+            Self::Bond(bond) => Bond::id(&bond.owner),
         }
     }
 
@@ -63,6 +72,8 @@ impl Object {
             Self::Generation(generation) => Some(generation.deadline),
             Self::Auction(auction) => Some(auction.deadline),
             Self::Contract(contract) => Some(contract.deadline()),
+            Self::Epoch(epoch) => epoch.forgotten(),
+            Self::Bond(bond) => bond.leaving.first().map(|(free, _)| *free),
             _ => None,
         }
     }
@@ -74,6 +85,7 @@ impl Object {
             Self::Contract(contract) => {
                 Some((contract.terms().buyer, Asset::Currency, contract.locked().as_micro()))
             }
+            Self::Bond(bond) if bond.held() > 0 => Some((bond.owner, Asset::Currency, bond.held())),
             _ => None,
         }
     }
@@ -139,6 +151,8 @@ pub struct Station {
     pub position: Position,
     /// The X25519 key to which awards are encrypted.
     pub award_key: Hash,
+    /// The circuit of the grid that feeds it, by the distributor's number, once the distributor has said so.
+    pub circuit: Option<u32>,
 }
 
 impl Station {
@@ -225,6 +239,11 @@ pub enum End {
     TimedOut,
     /// A buyer's one-time key, or a meter's key, has been used.
     Used,
+    /// A validator's bond was burned.
+    Slashed,
+    /// An epoch is so long over that nothing signed in it can be punished any more; or a key's making was overtaken by
+    /// another set of validators.
+    Past,
 }
 
 /// The remains of an object: enough to prove how it ended, not more.

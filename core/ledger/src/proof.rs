@@ -2,7 +2,7 @@
 
 use crate::{
     Account, Balance, Certificate, Header, Journal, LedgerError, Object, SignedTransaction, State,
-    StateRoots, TreeName, ValidatorSet, tree::TreeRoot,
+    StateRoots, TreeName, Voters, tree::TreeRoot,
 };
 use ohmesh_units::{AccountId, AuctionId, Canonical, Hash, TransactionId, ZoneId};
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,11 @@ pub enum Query {
         /// At most [`Query::SALE_MESSAGES_MAX`], in order.
         messages: Vec<ohmesh_contract::Message>,
     },
+    /// How the zone passed from epoch to epoch, beginning with the end of this one.
+    HandOvers {
+        /// The first epoch whose end is wanted.
+        from: u64,
+    },
 }
 
 impl Query {
@@ -131,6 +136,8 @@ pub enum Answer {
     Blocks(Vec<(Vec<u8>, Certificate)>),
     /// Contract messages for the buyer that asked, in order; none if none wait.
     Sale(Vec<ohmesh_contract::Message>),
+    /// Hand-overs in order; none if that epoch has not ended.
+    HandOvers(Vec<crate::HandOver>),
 }
 
 impl Canonical for Answer {
@@ -153,12 +160,12 @@ impl ProvenAccount {
     /// Checks certificate and proofs, and that they are of `id` and leave nothing of it out.
     pub fn verify(
         zone: &ZoneId,
-        validators: &ValidatorSet,
+        voters: &Voters,
         id: &AccountId,
         (header, certificate): (Header, Certificate),
         proofs: &[Proof],
     ) -> Result<Self, LedgerError> {
-        certificate.verify_header(&header, zone, validators)?;
+        certificate.verify_header(&header, zone, voters)?;
         let asked = Hash::from(*id);
         let missing = LedgerError::OtherObject { asked, found: Hash::ZERO };
         let (first, rest) = proofs.split_first().ok_or(missing.clone())?;

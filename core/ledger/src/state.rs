@@ -13,7 +13,7 @@ pub(crate) use draft::Draft;
 use ohmesh_auction::key::EpochKey;
 
 use crate::{
-    Account, Asset, Balance, End, Journal, Object,
+    Account, Asset, Balance, End, Epoch, Governance, Journal, Object, ValidatorSet,
     tree::{Tree, TreePlan, TreeRoot},
 };
 use ohmesh_units::{
@@ -204,6 +204,10 @@ pub struct State {
     pub(crate) totals: Totals,
     /// Auction keys by epoch, decoded once: a function of the objects.
     pub(crate) keys: BTreeMap<u64, EpochKey>,
+    /// Where the governance is.
+    pub(crate) governance_slot: u32,
+    /// The slot of the running epoch.
+    epoch_slot: u32,
     object_tree: Tree,
     balance_trees: [Tree; 2],
     id_tree: Tree,
@@ -262,6 +266,8 @@ impl State {
             ids_from: 0,
             totals: Totals::default(),
             keys: BTreeMap::new(),
+            governance_slot: 0,
+            epoch_slot: 0,
             object_tree: Tree::default(),
             balance_trees: [Tree::default(), Tree::default()],
             id_tree: Tree::default(),
@@ -273,7 +279,20 @@ impl State {
                 state.put_first(Object::Account(account));
             }
         }
-        state.put_first(Object::Generation(Box::new(crate::execute::first_generation(&state.zone, id))));
+        let (validators, created) = (state.zone.validators.clone(), state.zone.created);
+        let generation = crate::execute::first_generation(id, 0, &validators, created);
+        state.put_first(Object::Generation(Box::new(generation)));
+        state.epoch_slot = state.object_tree.count();
+        state.put_first(Object::Epoch(Box::new(Epoch {
+            number: 0,
+            first_height: 1,
+            began: created,
+            ended: None,
+            validators,
+            convicted: Vec::new(),
+        })));
+        state.governance_slot = state.object_tree.count();
+        state.put_first(Object::Governance(Box::new(Governance::first(&state.zone))));
         state.roots.objects = state.object_tree.root();
         state.roots.totals = state.totals.hash();
         state
@@ -334,6 +353,27 @@ impl State {
     pub fn balance(&self, journal: Journal, account: &AccountId) -> Option<(u32, &Balance)> {
         let slot = self.account(account)?.balances[journal as usize]?;
         Some((slot, &self.balances[journal as usize][slot as usize]))
+    }
+
+    /// The running epoch: that of the next block.
+    pub fn epoch(&self) -> &Epoch {
+        match &self.objects[self.epoch_slot as usize] {
+            Object::Epoch(epoch) => epoch,
+            other => unreachable!("{:?} is where the running epoch is", other.id()),
+        }
+    }
+
+    /// Who validates the next block.
+    pub fn validators(&self) -> &ValidatorSet {
+        &self.epoch().validators
+    }
+
+    /// What holds now, and what has been decided for later.
+    pub fn governance(&self) -> &Governance {
+        match &self.objects[self.governance_slot as usize] {
+            Object::Governance(governance) => governance,
+            other => unreachable!("{:?} is where the governance is", other.id()),
+        }
     }
 
     /// The auction key of an epoch, once it has been made.
@@ -402,6 +442,8 @@ impl State {
             tree.apply(plan);
         }
         self.id_tree.apply(applied.plans.ids);
+        let running = Epoch::id(self.governance().epoch);
+        self.epoch_slot = *self.slots.get(&running).expect("the running epoch is in the state");
         self.totals = applied.totals;
         self.head = applied.head;
         self.roots = applied.roots;

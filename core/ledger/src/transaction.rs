@@ -1,6 +1,6 @@
 //! What can be asked of the ledger: see the table in the crate's front page for who may send what.
 
-use crate::{LedgerError, TransactionError};
+use crate::{Evidence, LedgerError, Rules, TransactionError, ValidatorSet};
 use ohmesh_auction::{
     award::Accept,
     bid::Bid,
@@ -14,8 +14,8 @@ use ohmesh_auction::{
 };
 use ohmesh_contract::{Agreement, Checkpoint, MeterRecord, Release as Waiver, Signed, Start};
 use ohmesh_units::{
-    AccountId, Canonical, Domain, Energy, EvseId, Hash, Position, Power, Price, PublicKey, Signature,
-    SignatureCheck, SigningKey, StationId, Timestamp, TransactionId, ZoneId, verify_batch,
+    AccountId, Canonical, ContractId, Domain, Energy, EvseId, Hash, Position, Power, Price, PublicKey,
+    Signature, SignatureCheck, SigningKey, StationId, Timestamp, TransactionId, ZoneId, verify_batch,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -219,7 +219,145 @@ pub enum Body {
     },
     /// The seller waives a contract before anything was charged.
     ContractWaive(Box<Signed<Waiver>>),
+    /// Opens the account of `owner`, who signs too, at the sender's cost.
+    OpenAccountFor {
+        /// The key of the new account.
+        owner: PublicKey,
+    },
+    /// The buyer contests the seller's claim.
+    ContractDispute {
+        /// The contract.
+        contract: ContractId,
+    },
+    /// Ends a dispute with the energy that is to be paid: both parties sign, or the regulators do.
+    ContractResolve {
+        /// The contract.
+        contract: ContractId,
+        /// What was delivered; at most what the seller claims.
+        energy: Energy,
+    },
+    /// The validators from the next block on; validators with more than two thirds of this epoch's stake sign.
+    SetValidators {
+        /// The running epoch: a decision for another one does not count.
+        epoch: u64,
+        /// All of them.
+        validators: Box<ValidatorSet>,
+    },
+    /// The rules of the next epoch; signed as [`Body::SetValidators`].
+    Upgrade {
+        /// The running epoch.
+        epoch: u64,
+        /// The rules.
+        rules: Rules,
+    },
+    /// The key with which the sender will vote in the next epoch.
+    VoteKey {
+        /// The next epoch.
+        epoch: u64,
+        /// The key; it signs this transaction too.
+        key: PublicKey,
+    },
+    /// Puts the sender's money behind its votes.
+    Bond {
+        /// How much, in micro-units of the currency.
+        amount: Amount,
+    },
+    /// Asks a part of the sender's bond back; it is free after [`Rules::UNBONDING`].
+    Unbond {
+        /// How much.
+        amount: Amount,
+    },
+    /// Shows that a validator contradicted itself: its bond is burned, and it is a validator no longer.
+    Convict {
+        /// The epoch in which it did.
+        epoch: u64,
+        /// The proof.
+        evidence: Box<Evidence>,
+    },
+    /// The grid fee from some time on; sent by the distributor.
+    SetTariff {
+        /// The fee a kWh; not negative.
+        price: Price,
+        /// From when it holds; at least [`Governance::NOTICE`] ahead.
+        from: Timestamp,
+    },
+    /// The highest price from some time on; the regulators sign.
+    SetPriceCap {
+        /// The cap a kWh, positive; none: anything goes.
+        cap: Option<Price>,
+        /// From when it holds; at least [`Governance::NOTICE`] ahead.
+        from: Timestamp,
+    },
+    /// The key whose word lets totals be exported; the regulators sign.
+    SetAuditKey {
+        /// The key; none: nothing may be exported.
+        key: Option<PublicKey>,
+    },
+    /// The circuit that feeds a station; sent by the distributor.
+    SetCircuit {
+        /// The station.
+        station: StationId,
+        /// The distributor's number for it; none: unknown.
+        circuit: Option<u32>,
+    },
 }
+
+impl Body {
+    /// What checking and executing this costs beside its signatures, in units of one signature check (about 45
+    /// microseconds of one core): measured by the benches of the crates that own the proofs, rounded up.
+    pub fn weight(&self) -> u32 {
+        let points = |count: usize, each: u32| u32::try_from(count).unwrap_or(u32::MAX).saturating_mul(each);
+        match self {
+            Self::AuctionOpen(_) => 90,
+            Self::AuctionBid { .. } => 60,
+            Self::AuctionRelease(release) => 20 + points(release.encode().len() / 32, 2),
+            Self::AuctionOutcome(outcome) => 100 + points(outcome.encode().len() / 32, 6),
+            Self::AuctionAccept(_) => 2,
+            Self::KeyDeal(deal) => 40 + points(deal.encode().len() / 32, 2),
+            Self::KeyHandout(handout) => 40 + points(handout.encode().len() / 32, 2),
+            Self::KeyBlinding(_) | Self::KeyComplaint(_) | Self::KeySolo(_) => 80,
+            Self::ContractOpen(_) | Self::ContractSettle { .. } => 6,
+            Self::Convict { .. } | Self::ContractStart(_) | Self::ContractWaive(_) => 4,
+            Self::Transfer { legs } => points(legs.len(), 1),
+            Self::SetValidators { .. } => 20,
+            _ => 2,
+        }
+    }
+
+    /// The weight that the sender pays for: what opens something pays for all of its later steps, so that nobody who is
+    /// owed money has to have some; what the ledger itself needs of its validators is free.
+    pub fn paid_weight(&self, signatures: usize) -> u32 {
+        let signatures = u32::try_from(signatures).unwrap_or(u32::MAX);
+        match self {
+            Self::OpenAccount { .. }
+            | Self::KeyDeal(_)
+            | Self::KeyHandout(_)
+            | Self::KeyBlinding(_)
+            | Self::KeyComplaint(_)
+            | Self::KeySolo(_)
+            | Self::AuctionRelease(_)
+            | Self::AuctionOutcome(_)
+            | Self::AuctionAccept(_)
+            | Self::ContractStart(_)
+            | Self::ContractSettle { .. }
+            | Self::ContractWaive(_)
+            | Self::ContractDispute { .. }
+            | Self::ContractResolve { .. }
+            | Self::VoteKey { .. }
+            | Self::Convict { .. } => 0,
+            Self::AuctionOpen(_) => signatures.saturating_add(self.weight()).saturating_add(LATER_OF_AUCTION),
+            Self::ContractOpen(_) => {
+                signatures.saturating_add(self.weight()).saturating_add(LATER_OF_CONTRACT)
+            }
+            _ => signatures.saturating_add(self.weight()),
+        }
+    }
+}
+
+/// What an auction's outcome and acceptance weigh, for a usual number of bids.
+const LATER_OF_AUCTION: u32 = 400;
+/// What a contract's start, two settlements and a dispute weigh.
+const LATER_OF_CONTRACT: u32 = 30;
 
 /// A transaction before it is signed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -295,8 +433,14 @@ pub struct SignedTransaction {
 }
 
 impl SignedTransaction {
-    /// Signatures at most: a treasury of 15 and the sender.
-    pub const SIGNATURES_MAX: usize = 16;
+    /// Signatures at most: every validator and the sender.
+    pub const SIGNATURES_MAX: usize = ValidatorSet::MAX + 1;
+
+    /// What checking and executing it costs, in units of one signature check.
+    pub fn weight(&self) -> u32 {
+        let signatures = u32::try_from(self.signatures.len()).unwrap_or(u32::MAX);
+        self.transaction.body.weight().saturating_add(signatures)
+    }
 }
 
 impl Canonical for SignedTransaction {

@@ -1,7 +1,7 @@
 //! Who votes, with how much stake, and whose turn it is to propose.
 
 use crate::LedgerError;
-use ohmesh_units::{Domain, Hash, PublicKey, to_postcard};
+use ohmesh_units::{AccountId, Canonical, Domain, Hash, PublicKey, to_postcard};
 use serde::{Deserialize, Serialize};
 
 /// One station agent that votes.
@@ -10,12 +10,134 @@ use serde::{Deserialize, Serialize};
 pub struct Validator {
     /// What people call it; 1 to 64 bytes.
     pub name: String,
-    /// The key it votes with.
+    /// Who it is: the key of its account and of its connections. It lasts.
     pub key: PublicKey,
+    /// The key it votes with in this epoch, and erases afterwards.
+    pub vote: PublicKey,
     /// Its weight in votes; at least 1.
     pub stake: u64,
     /// Where its agent listens, as `host:port` (QUIC over UDP); may be empty for an agent that only dials.
     pub address: String,
+}
+
+impl Validator {
+    /// The account in whose name it sends transactions.
+    pub fn account(&self) -> AccountId {
+        AccountId::of(&self.key)
+    }
+}
+
+/// One vote of an electorate: whose signature counts, and how much.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Voter {
+    /// The key that signs votes.
+    pub key: PublicKey,
+    /// Its weight; at least 1.
+    pub stake: u64,
+}
+
+/// What certificates of one epoch are checked against, and all of the validators that a phone has to know: keys and
+/// weights by index. Headers carry its hash.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Voter>", into = "Vec<Voter>")]
+pub struct Voters {
+    voters: Vec<Voter>,
+    stake: u64,
+    /// The greatest common divisor of the stakes: turns are counted in it.
+    unit: u64,
+    step: u64,
+}
+
+impl Voters {
+    /// Checks a list of voters: 1 to [`ValidatorSet::MAX`], distinct registrable keys, stake at least 1 each and below
+    /// [`ValidatorSet::STAKE_MAX`] together.
+    pub fn new(voters: Vec<Voter>) -> Result<Self, LedgerError> {
+        let bad = |reason: String| LedgerError::Validators { reason };
+        if voters.is_empty() || voters.len() > ValidatorSet::MAX {
+            let most = ValidatorSet::MAX;
+            return Err(bad(format!("{} validators, 1 to {most} are allowed", voters.len())));
+        }
+        let mut stake: u64 = 0;
+        for (index, voter) in voters.iter().enumerate() {
+            let key = voter.key;
+            key.is_registrable()
+                .map_err(|error| bad(format!("validator {index} votes with {key}: {error}")))?;
+            if voters[..index].iter().any(|other| other.key == key) {
+                return Err(bad(format!("key {key} votes twice")));
+            }
+            stake = stake
+                .checked_add(voter.stake)
+                .filter(|stake| voter.stake > 0 && *stake < ValidatorSet::STAKE_MAX)
+                .ok_or_else(|| {
+                    bad(format!("validator {index}: stake is at least 1, all together below 2^60"))
+                })?;
+        }
+        let unit = voters.iter().fold(0, |unit, voter| gcd(voter.stake, unit));
+        Ok(Self { step: stride(stake / unit), unit, voters, stake })
+    }
+
+    /// The voters, by index.
+    pub fn all(&self) -> &[Voter] {
+        &self.voters
+    }
+
+    /// The voter at `index`.
+    pub fn at(&self, index: u16) -> Option<Voter> {
+        self.voters.get(usize::from(index)).copied()
+    }
+
+    /// The stake of all of them.
+    pub fn stake(&self) -> u64 {
+        self.stake
+    }
+
+    /// Whether `stake` is more than two thirds of the whole.
+    pub fn is_quorum(&self, stake: u64) -> bool {
+        u128::from(stake) * 3 > u128::from(self.stake) * 2
+    }
+
+    /// Whose turn it is to propose at `height` and `round`: a walk around the stake in strides of about 0.618 of it, so
+    /// that any few turns in a row spread over the validators, and over as many turns as there is stake (in units of the
+    /// stakes' greatest common divisor) each proposes exactly as often as it has stake.
+    pub fn proposer(&self, height: u64, round: u32) -> u16 {
+        let turn = u128::from(height) + u128::from(round);
+        let point = turn * u128::from(self.step) % u128::from(self.stake / self.unit);
+        let mut point = u64::try_from(point).expect("below the total stake, which is a u64");
+        for (index, voter) in (0u16..).zip(&self.voters) {
+            let part = voter.stake / self.unit;
+            if point < part {
+                return index;
+            }
+            point -= part;
+        }
+        unreachable!("a point below the total stake lies in some voter's part of it")
+    }
+
+    /// The hash that headers carry.
+    pub fn hash(&self) -> Hash {
+        const VOTERS: Domain = Domain::new("ohmesh/1 voters");
+        VOTERS.hash(&[&to_postcard(&self.voters)])
+    }
+}
+
+impl Canonical for Voters {
+    const NAME: &'static str = "voters";
+    const MAX_BYTES: usize = ValidatorSet::MAX * 44 + 8;
+}
+
+impl TryFrom<Vec<Voter>> for Voters {
+    type Error = LedgerError;
+
+    fn try_from(voters: Vec<Voter>) -> Result<Self, Self::Error> {
+        Self::new(voters)
+    }
+}
+
+impl From<Voters> for Vec<Voter> {
+    fn from(voters: Voters) -> Self {
+        voters.voters
+    }
 }
 
 /// A checked list of validators: 1 to 32 of them, distinct registrable keys, total stake below 2^60.
@@ -23,10 +145,7 @@ pub struct Validator {
 #[serde(try_from = "Vec<Validator>", into = "Vec<Validator>")]
 pub struct ValidatorSet {
     validators: Vec<Validator>,
-    stake: u64,
-    /// The greatest common divisor of the stakes: turns are counted in it.
-    unit: u64,
-    step: u64,
+    voters: Voters,
 }
 
 impl ValidatorSet {
@@ -41,7 +160,6 @@ impl ValidatorSet {
         if validators.is_empty() || validators.len() > Self::MAX {
             return Err(bad(format!("{} validators, 1 to {} are allowed", validators.len(), Self::MAX)));
         }
-        let mut stake: u64 = 0;
         for (index, validator) in validators.iter().enumerate() {
             let name = &validator.name;
             if name.is_empty() || name.len() > 64 || validator.address.len() > 128 {
@@ -53,15 +171,9 @@ impl ValidatorSet {
             if validators[..index].iter().any(|other| other.key == validator.key) {
                 return Err(bad(format!("validator {name}: key {} is listed twice", validator.key)));
             }
-            stake = stake
-                .checked_add(validator.stake)
-                .filter(|stake| validator.stake > 0 && *stake < Self::STAKE_MAX)
-                .ok_or_else(|| {
-                    bad(format!("validator {name}: stake is at least 1, all together below 2^60"))
-                })?;
         }
-        let unit = validators.iter().fold(0, |unit, validator| gcd(validator.stake, unit));
-        Ok(Self { step: stride(stake / unit), stake, unit, validators })
+        let voters = validators.iter().map(|one| Voter { key: one.vote, stake: one.stake }).collect();
+        Ok(Self { voters: Voters::new(voters)?, validators })
     }
 
     /// The validators, by index.
@@ -79,37 +191,29 @@ impl ValidatorSet {
         self.validators.iter().position(|v| v.key == *key).and_then(|index| u16::try_from(index).ok())
     }
 
+    /// The index of the validator that votes with `vote`.
+    pub fn voter_index(&self, vote: &PublicKey) -> Option<u16> {
+        self.validators.iter().position(|v| v.vote == *vote).and_then(|index| u16::try_from(index).ok())
+    }
+
+    /// Their keys and weights: what certificates are checked against.
+    pub fn voters(&self) -> &Voters {
+        &self.voters
+    }
+
     /// The stake of all validators.
     pub fn stake(&self) -> u64 {
-        self.stake
+        self.voters.stake
     }
 
     /// Whether `stake` is more than two thirds of the whole.
     pub fn is_quorum(&self, stake: u64) -> bool {
-        u128::from(stake) * 3 > u128::from(self.stake) * 2
+        self.voters.is_quorum(stake)
     }
 
-    /// Whose turn it is to propose at `height` and `round`: a walk around the stake in strides of about 0.618 of it, so
-    /// that any few turns in a row spread over the validators, and over as many turns as there is stake (in units of the
-    /// stakes' greatest common divisor) each proposes exactly as often as it has stake.
+    /// Whose turn it is to propose at `height` and `round`; see [`Voters::proposer`].
     pub fn proposer(&self, height: u64, round: u32) -> u16 {
-        let turn = u128::from(height) + u128::from(round);
-        let point = turn * u128::from(self.step) % u128::from(self.stake / self.unit);
-        let mut point = u64::try_from(point).expect("below the total stake, which is a u64");
-        for (index, validator) in (0u16..).zip(&self.validators) {
-            let part = validator.stake / self.unit;
-            if point < part {
-                return index;
-            }
-            point -= part;
-        }
-        unreachable!("a point below the total stake lies in some validator's part of it")
-    }
-
-    /// Hash of the whole list, for headers.
-    pub fn hash(&self) -> Hash {
-        const VALIDATORS: Domain = Domain::new("ohmesh/1 validators");
-        VALIDATORS.hash(&[&to_postcard(&self.validators)])
+        self.voters.proposer(height, round)
     }
 }
 
@@ -153,6 +257,7 @@ mod tests {
         let validators = (1u8..).zip(stakes).map(|(n, stake)| Validator {
             name: format!("v{n}"),
             key: SigningKey::from_seed([n; 32]).public(),
+            vote: SigningKey::from_seed([n + 100; 32]).public(),
             stake: *stake,
             address: String::new(),
         });
@@ -214,7 +319,9 @@ mod tests {
         let twice = vec![good[0].clone(), good[0].clone()];
         let no_stake = vec![Validator { stake: 0, ..good[0].clone() }];
         let weak = vec![Validator { key: PublicKey::from_bytes([0; 32]), ..good[0].clone() }];
-        for bad in [vec![], twice, no_stake, weak] {
+        let weak_vote = vec![Validator { vote: PublicKey::from_bytes([0; 32]), ..good[0].clone() }];
+        let one_vote_for_two = vec![good[0].clone(), Validator { vote: good[0].vote, ..good[1].clone() }];
+        for bad in [vec![], twice, no_stake, weak, weak_vote, one_vote_for_two] {
             assert!(matches!(ValidatorSet::new(bad), Err(LedgerError::Validators { .. })));
         }
     }

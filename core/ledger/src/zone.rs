@@ -1,25 +1,46 @@
 //! The zone file: the genesis of one ledger, signed by every validator and pinned by its hash.
 
-use crate::{LedgerError, ValidatorSet};
+use crate::{LedgerError, Rules, ValidatorSet};
 use ohmesh_units::{
     Area, Canonical, Currency, Domain, Frame, Hash, Position, Price, PublicKey, Signature, SignatureCheck,
     SigningKey, Timestamp, ZoneId, verify_batch,
 };
 use serde::{Deserialize, Serialize};
 
-/// The keys that bring money into a zone and take it out again: any `threshold` of `keys` together.
+/// Keys that decide together: any `threshold` of `keys`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Treasury {
+pub struct KeyGroup {
     /// How many must sign; 1 to the number of keys.
     pub threshold: u8,
-    /// The treasurers; 1 to [`Treasury::MAX`], distinct.
+    /// 1 to [`KeyGroup::MAX`], distinct.
     pub keys: Vec<PublicKey>,
 }
 
-impl Treasury {
-    /// Treasurers at most.
+impl KeyGroup {
+    /// Keys at most.
     pub const MAX: usize = 15;
+
+    fn check(&self, whose: &str) -> Result<(), LedgerError> {
+        let bad = |reason: String| Err(LedgerError::Zone { reason });
+        let Self { threshold, keys } = self;
+        if keys.is_empty() || keys.len() > Self::MAX || !(1..=keys.len()).contains(&usize::from(*threshold)) {
+            return bad(format!(
+                "{threshold} of {} {whose}s: 1 to {} keys are allowed, and a threshold of 1 to all of them",
+                keys.len(),
+                Self::MAX
+            ));
+        }
+        for (index, key) in keys.iter().enumerate() {
+            if let Err(error) = key.is_registrable() {
+                return bad(format!("{whose} {index}: {error}"));
+            }
+            if keys[..index].contains(key) {
+                return bad(format!("{whose} {key} is listed twice"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Who is paid for the grid, and how much.
@@ -28,7 +49,7 @@ impl Treasury {
 pub struct Distributor {
     /// The key of its account.
     pub key: PublicKey,
-    /// The grid fee a kWh; not negative.
+    /// The grid fee a kWh at first; not negative.
     pub tariff: Price,
 }
 
@@ -54,13 +75,17 @@ pub struct Zone {
     pub created: Timestamp,
     /// The corners of the land it serves, in order, without repeating the first; 3 to [`Zone::CORNERS_MAX`].
     pub polygon: Vec<Position>,
-    /// Who may issue and burn.
-    pub treasury: Treasury,
+    /// Who brings money into the zone and takes it out again.
+    pub treasury: KeyGroup,
     /// Who is paid for the grid.
     pub distributor: Distributor,
     /// The areas of its auctions; at most [`Zone::AREAS_MAX`], ascending by area.
     pub areas: Vec<ZoneArea>,
-    /// Who orders its transactions.
+    /// Who sets price caps, names the audit key and settles disputes; none: nobody does.
+    pub regulators: Option<KeyGroup>,
+    /// The rules of its first epoch.
+    pub rules: Rules,
+    /// Who orders its transactions in its first epoch.
     pub validators: ValidatorSet,
 }
 
@@ -79,25 +104,9 @@ impl Zone {
         if !(3..=Self::CORNERS_MAX).contains(&self.polygon.len()) {
             return bad(format!("{} corners, 3 to {} are allowed", self.polygon.len(), Self::CORNERS_MAX));
         }
-        let Treasury { threshold, keys } = &self.treasury;
-        if keys.is_empty()
-            || keys.len() > Treasury::MAX
-            || !(1..=keys.len()).contains(&usize::from(*threshold))
-        {
-            return bad(format!(
-                "{threshold} of {} treasurers: 1 to {} keys are allowed, and a threshold of 1 to all of them",
-                keys.len(),
-                Treasury::MAX
-            ));
-        }
-        for (index, key) in keys.iter().enumerate() {
-            if let Err(error) = key.is_registrable() {
-                return bad(format!("treasurer {index}: {error}"));
-            }
-            if keys[..index].contains(key) {
-                return bad(format!("treasurer {key} is listed twice"));
-            }
-        }
+        self.treasury.check("treasurer")?;
+        self.regulators.iter().try_for_each(|group| group.check("regulator"))?;
+        self.rules.check()?;
         if let Err(error) = self.distributor.key.is_registrable() {
             return bad(format!("distributor: {error}"));
         }

@@ -10,6 +10,8 @@ mod auctions;
 mod golden;
 #[path = "ledger/journals.rs"]
 mod journals;
+#[path = "ledger/model.rs"]
+mod model;
 #[path = "ledger/random.rs"]
 mod random;
 #[path = "ledger/town.rs"]

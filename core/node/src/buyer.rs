@@ -124,7 +124,8 @@ impl Node {
         let key = SigningKey::from_seed(*seed);
         // The rule is checked at the height the intent gets, which is not known yet: take the strictest near it.
         let heights = (head.height..).take(HEIGHTS_AHEAD);
-        let blocks_min = heights.map(|height| blocks_needed(&zone.validators, height)).max().unwrap_or(1);
+        let blocks_min =
+            heights.map(|height| blocks_needed(zone.validators.voters(), height)).max().unwrap_or(1);
         let terms = Terms {
             zone: *self.store().zone_id(),
             key_epoch: epoch_key.epoch(),

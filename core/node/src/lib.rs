@@ -27,7 +27,7 @@
 //! Cost: a write is one SQLite transaction with one fsync on the calling task; a read verifies one certificate.
 //!
 //! ```
-//! use ohmesh_ledger::{Distributor, Treasury, Validator, ValidatorSet, Zone, ZoneFile};
+//! use ohmesh_ledger::{Distributor, KeyGroup, Rules, Validator, ValidatorSet, Zone, ZoneFile};
 //! use ohmesh_mesh::Endpoint;
 //! use ohmesh_node::{Builder, NodeError, Place};
 //! use ohmesh_units::{Position, Price, SigningKey, Timestamp};
@@ -36,13 +36,15 @@
 //! # runtime.block_on(async {
 //! # let (agent, treasurer) = (SigningKey::from_seed([1; 32]), SigningKey::from_seed([2; 32]));
 //! # let (name, address) = ("north".to_owned(), String::new());
-//! # let validators = vec![Validator { name, key: agent.public(), stake: 1, address }];
+//! # let validators = vec![Validator { name, key: agent.public(), vote: agent.public(), stake: 1, address }];
 //! # let mut zone_file = ZoneFile::new(Zone {
 //! #     name: "testville".into(),
 //! #     currency: "EUR".parse().unwrap(),
 //! #     created: Timestamp::EPOCH,
 //! #     polygon: [(1, 1), (1, 2), (2, 2)].map(|(lat, lon)| Position::from_e7(lat, lon).unwrap()).to_vec(),
-//! #     treasury: Treasury { threshold: 1, keys: vec![treasurer.public()] },
+//! #     regulators: None,
+//! #     rules: Rules::default(),
+//! #     treasury: KeyGroup { threshold: 1, keys: vec![treasurer.public()] },
 //! #     distributor: Distributor { key: treasurer.public(), tariff: Price::from_micro_per_kwh(0) },
 //! #     areas: Vec::new(),
 //! #     validators: ValidatorSet::new(validators).unwrap(),

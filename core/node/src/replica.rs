@@ -157,7 +157,7 @@ impl Replica {
 
     fn verify(&self, (header, certificate): &Certified) -> Result<(), ReplicaError> {
         let store = &self.store;
-        Ok(certificate.verify_header(header, store.zone_id(), &store.zone().validators)?)
+        Ok(certificate.verify_header(header, store.zone_id(), store.zone().validators.voters())?)
     }
 
     /// One transaction: the header, then what `with_it` writes. A fork is written, and then refused.
@@ -223,7 +223,7 @@ fn verify_account(
     certified: &Certified,
     proofs: &[Proof],
 ) -> Result<ProvenAccount, ReplicaError> {
-    let validators = &store.zone().validators;
+    let validators = store.zone().validators.voters();
     let proven = ProvenAccount::verify(store.zone_id(), validators, id, certified.clone(), proofs)?;
     let expected = 1 + proven.balances.iter().flatten().count();
     if proofs.len() != expected {
@@ -239,7 +239,7 @@ fn verify_object(
     (header, certificate): &Certified,
     proof: &Proof,
 ) -> Result<Object, ReplicaError> {
-    certificate.verify_header(header, store.zone_id(), &store.zone().validators)?;
+    certificate.verify_header(header, store.zone_id(), store.zone().validators.voters())?;
     let object = proven_object(proof, header)?;
     if object.id() != *id {
         let (asked, found) = (*id, object.id());

@@ -212,7 +212,7 @@ impl Committee {
 
     fn verify_certified(&self, bytes: &BlockBytes, certificate: &Certificate) -> Result<(), Rejected> {
         certificate
-            .verify(&self.desk.zone, self.desk.epoch, self.desk.set())
+            .verify(&self.desk.zone, self.desk.epoch, self.desk.set().voters())
             .map_err(|error| Rejected::Certificate(Box::new(error)))?;
         self.verify_block(certificate.block, bytes)
     }

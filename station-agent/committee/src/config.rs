@@ -14,7 +14,7 @@ pub struct Config {
     pub epoch: u64,
     /// Who votes in this epoch.
     pub validators: ValidatorSet,
-    /// The key to vote with. Without one, or with one that is not in the set, this is an observer: it follows, judges
+    /// The key to vote with in this epoch. Without one, or with one that nobody in the set votes with, this is an observer: it follows, judges
     /// and decides like the others, and never signs, publishes or logs.
     pub key: Option<SigningKey>,
     /// How long to wait for others.

@@ -62,7 +62,7 @@ impl Members {
     pub(crate) fn new(set: ValidatorSet) -> Self {
         let members = (0u16..)
             .zip(set.all())
-            .map(|(index, v)| Member { address: Address(index), key: v.key, stake: v.stake })
+            .map(|(index, v)| Member { address: Address(index), key: v.vote, stake: v.stake })
             .collect();
         Self(Arc::new((set, members)))
     }

@@ -38,7 +38,7 @@
 //! use ohmesh_units::{Domain, SigningKey, ZoneId};
 //!
 //! let key = SigningKey::from_seed([7; 32]);
-//! let alone = Validator { name: "alone".into(), key: key.public(), stake: 1, address: String::new() };
+//! let alone = Validator { name: "alone".into(), key: key.public(), vote: key.public(), stake: 1, address: String::new() };
 //! let config = Config {
 //!     zone: ZoneId([1; 32]),
 //!     epoch: 0,
@@ -61,7 +61,6 @@ mod action;
 mod committee;
 mod config;
 mod context;
-mod evidence;
 mod message;
 mod pace;
 mod wal;
@@ -69,7 +68,7 @@ mod wal;
 pub use action::{Action, CommitteeError, Input, Rejected, Timer, TimerKind};
 pub use committee::{BLOCKS_HELD, Committee, FUTURE_ROUNDS, ROUNDS_AHEAD};
 pub use config::{Config, Timeouts, identify_block};
-pub use evidence::Evidence;
 pub use message::{BlockBytes, Body, Message, PolkaCertificate, RoundCertificate, RoundKind, RoundVote};
+pub use ohmesh_ledger::Evidence;
 pub use pace::Pace;
 pub use wal::WalRecord;

@@ -289,7 +289,7 @@ fn verify_votes(
         let unknown = Rejected::UnknownValidator { validator: vote.validator };
         let validator = set.at(vote.validator).ok_or(unknown)?;
         stake += validator.stake;
-        signed.push((validator.key, vote.message(zone, epoch)));
+        signed.push((validator.vote, vote.message(zone, epoch)));
     }
     let checks: Vec<SignatureCheck<'_>> = signed
         .iter()

@@ -1,6 +1,6 @@
 //! The log of decided blocks, and where each lies.
 
-use super::{AgentError, perform::execute};
+use super::{AgentError, hand_overs::HandOvers, perform::execute};
 use crate::{
     disk::Disk,
     record_log::{Extent, LogError, RecordLog},
@@ -16,10 +16,12 @@ pub struct BlockLog {
 
 impl BlockLog {
     /// Opens the log and executes every block in it on `state`, which must be the genesis. Each block's certificate is
-    /// checked again: what is on disk is trusted no more than what comes from a peer.
-    pub fn open(
+    /// checked again: what is on disk is trusted no more than what comes from a peer. Hand-overs that a crash kept from
+    /// their own log are kept now.
+    pub(super) fn open(
         disk: &mut dyn Disk,
         state: &mut State,
+        hand_overs: &mut HandOvers,
     ) -> Result<(Self, Option<(Header, Certificate)>), AgentError> {
         let (log, frames) = RecordLog::open(disk, BLOCKS, Hash::from(*state.zone_id()))?;
         let mut extents = Vec::with_capacity(frames.len());
@@ -29,9 +31,10 @@ impl BlockLog {
             let certificate = certificate.map_err(|error| AgentError::Stored { file: BLOCKS, error })?;
             let (block, applied) = execute(state, bytes).map_err(AgentError::Diverged)?;
             certificate
-                .verify_header(&block.header, state.zone_id(), &state.zone().validators)
+                .verify_header(&block.header, state.zone_id(), state.validators().voters())
                 .map_err(AgentError::Diverged)?;
             state.apply(applied);
+            hand_overs.keep(disk, &block.header, &certificate, state.validators().voters())?;
             head = Some((block.header, certificate));
             extents.push(extent);
         }

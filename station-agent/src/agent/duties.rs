@@ -13,8 +13,8 @@ use ohmesh_auction::{
     },
     role::{Block as BlockAt, Validator, ValidatorAction},
 };
-use ohmesh_ledger::{Auction, Block, Body, KeyGeneration, Object, epoch_key_id};
-use ohmesh_units::{AuctionId, Hash, Reader, Timestamp};
+use ohmesh_ledger::{Auction, Block, Body, KeyGeneration, KeyHolders, Object, epoch_key_id};
+use ohmesh_units::{AccountId, AuctionId, Hash, Reader, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 /// The duties of one validator.
 pub(super) struct Duties {
-    me: ValidatorIndex,
+    me: AccountId,
     rng: ChaCha20Rng,
     shares: RecordLog,
     role: Validator,
@@ -44,8 +44,13 @@ struct Dealing {
 }
 
 impl Duties {
-    /// Opens the duties of validator `me`, with the shares it keeps on disk.
-    pub(super) fn open(disk: &mut dyn Disk, zone: Hash, me: u16, seed: [u8; 32]) -> Result<Self, AgentError> {
+    /// Opens the duties of the agent `me`, with the shares it keeps on disk.
+    pub(super) fn open(
+        disk: &mut dyn Disk,
+        zone: Hash,
+        me: AccountId,
+        seed: [u8; 32],
+    ) -> Result<Self, AgentError> {
         let (shares, frames) = RecordLog::open(disk, SHARES, zone)?;
         let mut waiting = Vec::new();
         for (extent, payload) in frames {
@@ -56,7 +61,7 @@ impl Duties {
             waiting.push(stored);
         }
         Ok(Self {
-            me: ValidatorIndex(me),
+            me,
             rng: ChaCha20Rng::from_seed(seed),
             shares,
             role: Validator::default(),
@@ -93,10 +98,13 @@ impl Duties {
     /// What is owed after the newest block; shares are durable when this returns.
     fn due(&mut self, disk: &mut dyn Disk, state: &ohmesh_ledger::State) -> Result<Vec<Body>, AgentError> {
         let mut owed = Vec::new();
-        match state.object(&epoch_key_id(EPOCH)) {
-            Some((_, Object::Generation(generation))) => self.deal(disk, generation, &mut owed)?,
-            Some((_, Object::EpochKey(key))) => self.take_key(key),
-            _ => {}
+        for holders in &state.governance().keys {
+            let Some(me) = self.index_in(holders) else { continue };
+            match state.object(&epoch_key_id(holders.epoch)) {
+                Some((_, Object::Generation(generation))) => self.deal(disk, me, generation, &mut owed)?,
+                Some((_, Object::EpochKey(key))) => self.take_key(key),
+                _ => {}
+            }
         }
         let head = BlockAt { height: state.head().height, time: state.head().time };
         let auctions: Vec<AuctionId> = self.sealed.keys().copied().collect();
@@ -105,7 +113,9 @@ impl Duties {
                 Some((_, Object::Auction(auction)))
                     if auction.opening.is_none() && auction.award.is_none() =>
                 {
-                    owed.extend(self.release(auction, head));
+                    let epoch = auction.intent.terms().key_epoch;
+                    let me = state.governance().holders(epoch).and_then(|holders| self.index_in(holders));
+                    owed.extend(me.and_then(|me| self.release(me, auction, head)));
                 }
                 _ => {
                     self.sealed.remove(&id);
@@ -115,29 +125,36 @@ impl Duties {
         Ok(owed)
     }
 
+    /// The index that this agent has among the holders of a key.
+    fn index_in(&self, holders: &KeyHolders) -> Option<ValidatorIndex> {
+        let at = holders.accounts.iter().position(|account| *account == self.me)?;
+        u16::try_from(at).ok().map(ValidatorIndex)
+    }
+
     /// Takes part in the running attempt.
     fn deal(
         &mut self,
         disk: &mut dyn Disk,
+        me: ValidatorIndex,
         generation: &KeyGeneration,
         owed: &mut Vec<Body>,
     ) -> Result<(), AgentError> {
         let id = generation.generation.id();
-        if generation.generation.holding.indices_of(self.me).next().is_none() || self.given_up == Some(id) {
+        if generation.generation.holding.indices_of(me).next().is_none() || self.given_up == Some(id) {
             self.dealing = None;
             return Ok(());
         }
         if generation.generation.holding.shares() == 1 {
-            return self.make_alone(disk, generation, owed);
+            return self.make_alone(disk, me, generation, owed);
         }
         if self.dealing.as_ref().is_none_or(|dealing| dealing.id != id) {
             self.dealing = None;
-            if generation.deals.iter().any(|deal| deal.validator == self.me) {
+            if generation.deals.iter().any(|deal| deal.validator == me) {
                 self.given_up = Some(id);
                 return Ok(());
             }
             let Ok((dealer, Action::Deal(deal))) =
-                Dealer::start(generation.generation.clone(), self.me, &mut self.rng)
+                Dealer::start(generation.generation.clone(), me, &mut self.rng)
             else {
                 self.given_up = Some(id);
                 return Ok(());
@@ -184,11 +201,12 @@ impl Duties {
     fn make_alone(
         &mut self,
         disk: &mut dyn Disk,
+        me: ValidatorIndex,
         generation: &KeyGeneration,
         owed: &mut Vec<Body>,
     ) -> Result<(), AgentError> {
         let about = &generation.generation;
-        let (key, shares) = solo(about.zone, about.epoch, self.me, &mut self.rng);
+        let (key, shares) = solo(about.zone, about.epoch, me, &mut self.rng);
         self.given_up = Some(about.id());
         self.keep(disk, shares)?;
         owed.push(Body::KeySolo(Box::new(key)));
@@ -213,10 +231,10 @@ impl Duties {
     }
 
     /// The release of an auction whose bidding is over *in the newest block*: no later block can take another bid.
-    fn release(&mut self, auction: &Auction, head: BlockAt) -> Option<Body> {
+    fn release(&mut self, me: ValidatorIndex, auction: &Auction, head: BlockAt) -> Option<Body> {
         let id = auction.intent.id();
         let sent = self.sealed.get_mut(&id)?;
-        if auction.releases.iter().any(|(validator, _)| *validator == self.me)
+        if auction.releases.iter().any(|(validator, _)| *validator == me)
             || sent.is_some_and(|height| head.height < height + RESEND_BLOCKS)
         {
             return None;
@@ -232,17 +250,13 @@ impl Duties {
 impl<D: Disk> Agent<D> {
     /// Does what this validator owes after the newest block.
     pub(super) fn do_duties(&mut self, now: Timestamp) -> Result<(), AgentError> {
-        let Some(mut duties) = self.duties.take() else { return Ok(()) };
-        let owed = duties.due(&mut self.disk, &self.state);
-        self.duties = Some(duties);
-        self.submit_own(now, owed?);
+        let owed = self.duties.due(&mut self.disk, &self.state)?;
+        self.submit_own(now, owed);
         Ok(())
     }
 }
 
 /// The file of key shares.
 const SHARES: &str = "auction-keys.log";
-/// The epoch whose key serves; there is one until validator sets change.
-const EPOCH: u64 = 0;
 /// After how many blocks a release that has had no effect is sent again.
 const RESEND_BLOCKS: u64 = 5;

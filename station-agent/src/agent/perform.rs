@@ -2,7 +2,7 @@
 
 use super::{AHEAD_MAX, Actions, Agent, AgentError, AgentTimer, Decided, Effect, WalEntry};
 use crate::{disk::Disk, wire::Wire};
-use ohmesh_committee::{Action, Input};
+use ohmesh_committee::{Action, CommitteeError, Input};
 use ohmesh_ledger::{Block, Certificate, LedgerError, Proposed, open_block, open_block_knowing};
 use ohmesh_units::{BlockId, Canonical, Timestamp};
 use std::time::Duration;
@@ -21,6 +21,7 @@ impl<D: Disk> Agent<D> {
     fn perform_one(&mut self, now: Timestamp, action: Action) -> Result<Vec<Action>, AgentError> {
         let effect = match action {
             Action::Append(record) => {
+                self.voted = Some(record.height());
                 self.wal.push(&WalEntry::Record(record).encode());
                 return Ok(Vec::new());
             }
@@ -47,12 +48,17 @@ impl<D: Disk> Agent<D> {
                 return Ok(Vec::new());
             }
             Action::Offer { validator, height } => {
-                let key = self.state.zone().validators.at(validator).map(|validator| validator.key);
+                let key = self.state.validators().at(validator).map(|validator| validator.key);
                 let (Some(key), Some((bytes, certificate))) = (key, self.blocks.block(&self.disk, height)?)
                 else {
                     return Ok(Vec::new());
                 };
                 Effect::Send(key, Wire::Certified(bytes, certificate))
+            }
+            Action::Fault(CommitteeError::ForeignVote(vote)) => {
+                self.on_foreign_vote(vote.height)?;
+                self.start_next(now)?;
+                return Ok(Vec::new());
             }
             Action::Fault(error) => return Err(AgentError::Committee(error)),
             Action::Publish(message) => Effect::Publish(Wire::Committee(message)),
@@ -60,7 +66,10 @@ impl<D: Disk> Agent<D> {
             Action::CancelTimer(timer) => Effect::CancelTimer(AgentTimer::Committee(timer)),
             Action::CancelAllTimers => Effect::CancelCommitteeTimers,
             Action::RequestSync { from, height } => Effect::Fetch { from, height },
-            Action::Equivocation(evidence) => Effect::Equivocation(evidence),
+            Action::Equivocation(evidence) => {
+                self.convict(now, &evidence);
+                Effect::Equivocation(evidence)
+            }
             Action::Reject { from, reason } => Effect::Refused { from, reason },
         };
         self.effects.push(effect);
@@ -130,15 +139,19 @@ impl<D: Disk> Agent<D> {
         let expired = applied.expired.clone();
         self.state.apply(applied);
         self.drafts.clear();
+        let voters = self.state.validators().voters();
+        self.hand_overs.keep(&mut self.disk, &block.header, &certificate, voters)?;
         self.mempool.applied(&block, self.state.head().time);
         let header = block.header.clone();
         self.head = Some((header.clone(), certificate.clone()));
         self.effects.push(Effect::Decided(Box::new(Decided { header, certificate, expired })));
-        if let Some(duties) = &mut self.duties {
-            duties.note(&block);
-        }
+        self.duties.note(&block);
         self.next = Some(self.state.head().height + 1);
+        if block.header.next_voters.is_some() {
+            self.begin_epoch()?;
+        }
         self.do_duties(now)?;
+        self.owe_vote_key(now)?;
         self.show_block(now, &block)?;
         self.wait_for_next(now);
         Ok(())

@@ -37,6 +37,7 @@ impl<D: Disk> Agent<D> {
                     None => Answer::Refused("this agent sells nothing".into()),
                 }
             }
+            Query::HandOvers { from } => Answer::HandOvers(self.hand_overs.from(from)),
             Query::Blocks { from } => Answer::Blocks(self.blocks_from(from)?),
         };
         Ok((answer, std::mem::take(&mut self.effects)))

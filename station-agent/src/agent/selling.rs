@@ -81,11 +81,15 @@ impl<D: Disk> Agent<D> {
         let now = now.max(self.state.head().time);
         for body in bodies {
             let signed = self.signer.sign(now, body);
-            let copy = signed.clone();
-            let verified = ohmesh_ledger::Verified::one(self.state.zone_id(), signed);
-            if self.admit(now, verified.expect("signed just now for this zone")) {
-                self.effects.push(Effect::Publish(crate::wire::Wire::Transactions(vec![copy])));
-            }
+            self.submit_signed(now, signed);
+        }
+    }
+
+    /// Takes a transaction that this agent has just signed.
+    pub(super) fn submit_signed(&mut self, now: Timestamp, signed: ohmesh_ledger::SignedTransaction) {
+        let verified = ohmesh_ledger::Verified::one(self.state.zone_id(), signed.clone());
+        if self.admit(now, verified.expect("signed just now for this zone")) {
+            self.effects.push(Effect::Publish(crate::wire::Wire::Transactions(vec![signed])));
         }
     }
 }

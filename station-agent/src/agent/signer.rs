@@ -18,18 +18,33 @@ impl Signer {
         Self { zone, key, numbers: ChaCha20Rng::from_seed(seed) }
     }
 
+    /// The account in whose name it signs.
+    pub(super) fn account(&self) -> AccountId {
+        AccountId::of(&self.key.public())
+    }
+
     /// Signs `body`, valid for [`VALID_FOR`] after `now`.
     pub(super) fn sign(&mut self, now: Timestamp, body: Body) -> SignedTransaction {
+        self.sign_with(now, body, &[])
+    }
+
+    /// As [`Signer::sign`], with the keys of `others` too.
+    pub(super) fn sign_with(
+        &mut self,
+        now: Timestamp,
+        body: Body,
+        others: &[&SigningKey],
+    ) -> SignedTransaction {
         let mut number = [0; 16];
         self.numbers.fill_bytes(&mut number);
         let transaction = Transaction {
             zone: self.zone,
-            sender: AccountId::of(&self.key.public()),
+            sender: self.account(),
             number: u128::from_be_bytes(number),
             valid_until: now.checked_add(VALID_FOR).unwrap_or(now),
             body,
         };
-        transaction.sign(&[&self.key])
+        transaction.sign(&[&[&self.key], others].concat())
     }
 }
 

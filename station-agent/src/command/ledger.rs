@@ -81,7 +81,7 @@ pub(super) fn run(command: LedgerCommand, json: bool) -> eyre::Result<()> {
         match asked {
             Ok(head) => {
                 if let Some((header, certificate)) = &head {
-                    certificate.verify_header(header, &zone.id(), &zone.validators)?;
+                    certificate.verify_header(header, &zone.id(), zone.validators.voters())?;
                 }
                 return show(agent.name.clone(), zone.id(), head, json);
             }

@@ -1,13 +1,13 @@
 //! `station-agent zone`: the genesis of a ledger, signed by each of its validators.
 
 use super::{fresh, print};
-use crate::{key_file, zone_file};
+use crate::{disk::Folder, key_file, vote_keys::VoteKeys, zone_file};
 use clap::{Args, Subcommand};
 use eyre::{Context, bail, eyre};
 use ohmesh_geo::{Catalogue, ZonePolygon, choose_area, frame, german_register};
-use ohmesh_ledger::{Distributor, Treasury, Validator, ValidatorSet, Zone, ZoneArea, ZoneFile};
+use ohmesh_ledger::{Distributor, KeyGroup, Rules, Validator, ValidatorSet, Zone, ZoneArea, ZoneFile};
 use ohmesh_mesh::{Clock, SystemClock};
-use ohmesh_units::{Area, Currency, Position, Price, PublicKey, ZoneId};
+use ohmesh_units::{Area, Currency, Money, Position, Price, PublicKey, ZoneId};
 use serde::Serialize;
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -50,6 +50,21 @@ pub(super) struct New {
     /// The grid fee, in micro-units a kWh.
     #[arg(long, default_value_t = 0)]
     tariff: i64,
+    /// A public key that sets price caps, names the audit key and settles disputes; as many as wanted.
+    #[arg(long = "regulator")]
+    regulators: Vec<PublicKey>,
+    /// How many regulators must sign.
+    #[arg(long, default_value_t = 1)]
+    regulators_needed: u8,
+    /// What a transaction costs for each unit of its weight, in micro-units; burned.
+    #[arg(long, default_value_t = 0)]
+    fee: i64,
+    /// How long an epoch lasts, in seconds: validators change their vote keys so often.
+    #[arg(long, default_value_t = 24 * 3600)]
+    epoch_seconds: u64,
+    /// The bond behind each unit of stake that a validator gets after the genesis, in micro-units.
+    #[arg(long, default_value_t = 0)]
+    bond: i64,
     /// An H3 cell in which auctions are held; as many as wanted.
     #[arg(long = "area")]
     areas: Vec<Area>,
@@ -77,6 +92,9 @@ struct Me {
     /// The agent's key file.
     #[arg(long, default_value = "agent.key")]
     key: PathBuf,
+    /// The agent's data folder: the key with which it will vote is made there, and leaves it never.
+    #[arg(long, default_value = "data")]
+    data: PathBuf,
     /// What people call this agent.
     #[arg(long = "agent-name")]
     agent_name: Option<String>,
@@ -96,7 +114,10 @@ impl Me {
             bail!("--address {address:?} is not HOST:PORT");
         }
         let name = self.agent_name.clone().unwrap_or_else(|| key.to_string()[..8].to_owned());
-        Ok(Validator { name, key, stake: self.stake, address })
+        let mut disk =
+            Folder::open(&self.data).with_context(|| format!("data folder {}", self.data.display()))?;
+        let vote = VoteKeys::first(&mut disk, *key_file::generate()?.seed())?;
+        Ok(Validator { name, key, vote, stake: self.stake, address })
     }
 }
 
@@ -114,12 +135,22 @@ pub(super) fn run(command: ZoneCommand, json: bool) -> eyre::Result<()> {
             fresh(&new.file, new.force)?;
             let key = key_file::read(&new.me.key)?;
             let areas = areas(&new)?;
+            let regulators = (!new.regulators.is_empty())
+                .then(|| KeyGroup { threshold: new.regulators_needed, keys: new.regulators.clone() });
+            let rules = Rules {
+                fee: Money::from_micro(new.fee),
+                epoch_ms: new.epoch_seconds.saturating_mul(1_000),
+                bond: Money::from_micro(new.bond),
+                ..Rules::default()
+            };
             let zone = Zone {
                 name: new.name,
                 currency: new.currency,
                 created: SystemClock.now(),
                 polygon: new.corners,
-                treasury: Treasury { threshold: new.threshold, keys: new.treasurers },
+                regulators,
+                rules,
+                treasury: KeyGroup { threshold: new.threshold, keys: new.treasurers },
                 distributor: Distributor {
                     key: new.distributor,
                     tariff: Price::from_micro_per_kwh(new.tariff),

@@ -58,7 +58,7 @@ impl Replay {
         let (block, transactions) = open_block(&self.state, bytes).with_context(place)?;
         let zone = self.state.zone();
         certificate
-            .verify_header(&block.header, self.state.zone_id(), &zone.validators)
+            .verify_header(&block.header, self.state.zone_id(), zone.validators.voters())
             .with_context(place)?;
         let applied = holds(|| self.state.execute(&block, &transactions).map_err(eyre::Report::from))
             .with_context(place)?;
@@ -167,7 +167,7 @@ impl Replay {
     pub(super) fn check_agent(&self, bytes: &[u8], certificate: &Certificate) -> Result<()> {
         let header = Block::decode(bytes)?.header;
         let zone = self.state.zone();
-        certificate.verify_header(&header, self.state.zone_id(), &zone.validators)?;
+        certificate.verify_header(&header, self.state.zone_id(), zone.validators.voters())?;
         ensure!(header.height == self.height(), "it gave height {}", header.height);
         ensure!(header.state == *self.state.roots(), "its state root at height {} differs", header.height);
         ensure!(Hash::from(header.id()) == self.state.head().block, "its block {} differs", header.height);

@@ -15,13 +15,14 @@ use crate::{
     disk::Folder,
     key_file,
     seller::{SellerEvse, SellerStation, Setup},
+    vote_keys::VoteKeys,
 };
 use eyre::{Context, Result, bail, eyre};
 use indicatif::ProgressBar;
 use ohmesh_committee::{Pace, Timeouts};
 use ohmesh_ledger::{
-    Answer, Asset, Body, Distributor, Object, Query, Treasury, Validator, ValidatorSet, Zone, ZoneArea,
-    ZoneFile, proven_object,
+    Answer, Asset, Body, Distributor, KeyGroup, Object, Query, Rules, Validator, ValidatorSet, Zone,
+    ZoneArea, ZoneFile, proven_object,
 };
 use ohmesh_mesh::{Clock, Endpoint, Limits};
 use ohmesh_node::{Need, Node, Place, Status, Submitted};
@@ -29,7 +30,7 @@ use ohmesh_ocpp::{
     client::{ChargePoint, Model},
     session::Outlet,
 };
-use ohmesh_units::{AccountId, Energy, Hash, Position, Price, SigningKey, TransactionId};
+use ohmesh_units::{AccountId, Energy, Hash, Position, Price, PublicKey, SigningKey, TransactionId};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{
@@ -76,8 +77,13 @@ impl World {
         let mut random = stream(seed, "treasurer and distributor");
         let treasurer = key(&mut random);
         let areas = market.areas(&needs)?;
-        let zone_file = zone(&market.agents, &endpoints, &treasurer, &key(&mut random), areas, &clock)?;
         let mut secrets = stream(seed, "agents' secrets");
+        let mut disks = (0..endpoints.len()).map(|n| Folder::open(&folder.path().join(agent_name(n))));
+        let mut disks = disks.by_ref().collect::<Result<Vec<_>, _>>()?;
+        let votes = disks.iter_mut().map(|disk| VoteKeys::first(disk, *key(&mut secrets).seed()));
+        let votes: Vec<PublicKey> = votes.collect::<Result<_, _>>()?;
+        let keys = (&market.agents[..], &votes[..]);
+        let zone_file = zone(keys, &endpoints, &treasurer, &key(&mut random), areas, &clock)?;
         let (mut agents, mut servers) = (Vec::new(), Vec::new());
         let mut chargers: Vec<Option<Charger>> = market.stations.iter().map(|_| None).collect();
         for (n, endpoint) in endpoints.into_iter().enumerate() {
@@ -109,7 +115,7 @@ impl World {
                 timeouts: Timeouts::default().divided_by(TIMEOUT_FACTOR),
                 seller: Some(setup),
             };
-            let disk = Folder::open(&place)?;
+            let disk = disks.remove(0);
             let way = server.chargers().clone();
             agents.push(Daemon::start(&zone_file, settings, disk, endpoint, Some(way))?);
             servers.push(server);
@@ -353,7 +359,7 @@ fn model(station: &Station) -> Model {
 
 /// A zone around Berlin, sealed by all of its agents.
 fn zone(
-    keys: &[SigningKey],
+    (keys, votes): (&[SigningKey], &[PublicKey]),
     endpoints: &[Endpoint],
     treasurer: &SigningKey,
     distributor: &SigningKey,
@@ -362,7 +368,7 @@ fn zone(
 ) -> Result<ZoneFile> {
     let validators = keys.iter().zip(endpoints).enumerate().map(|(n, (key, endpoint))| {
         let address = endpoint.address()?.to_string();
-        Ok(Validator { name: agent_name(n), key: key.public(), stake: 1, address })
+        Ok(Validator { name: agent_name(n), key: key.public(), vote: votes[n], stake: 1, address })
     });
     let corners = POLYGON_E7.map(|(lat, lon)| Position::from_e7(lat, lon));
     let mut file = ZoneFile::new(Zone {
@@ -370,7 +376,9 @@ fn zone(
         currency: "EUR".parse()?,
         created: clock.now(),
         polygon: corners.into_iter().collect::<Result<_, _>>()?,
-        treasury: Treasury { threshold: 1, keys: vec![treasurer.public()] },
+        regulators: None,
+        rules: Rules::default(),
+        treasury: KeyGroup { threshold: 1, keys: vec![treasurer.public()] },
         distributor: Distributor { key: distributor.public(), tariff: GRID_FEE },
         areas,
         validators: ValidatorSet::new(validators.collect::<Result<_>>()?)?,

@@ -84,8 +84,8 @@ pub fn setup(strategy: &CostPlus, seed: u8) -> Setup {
 }
 
 fn zone() -> Zone {
-    let validator =
-        Validator { name: "v".into(), key: key(VALIDATOR).public(), stake: 10, address: String::new() };
+    let (key_of, vote) = (key(VALIDATOR).public(), key(VALIDATOR).public());
+    let validator = Validator { name: "v".into(), key: key_of, vote, stake: 10, address: String::new() };
     let origin = Position::from_e7(525_000_000, 133_500_000).unwrap();
     let frame = Frame { origin, step_e7: 4_000, cos_q16: 40_000 };
     Zone {
@@ -95,7 +95,9 @@ fn zone() -> Zone {
         polygon: [(525, 134), (526, 134), (526, 135)]
             .map(|(lat, lon)| Position::from_e7(lat * 1_000_000, lon * 1_000_000).unwrap())
             .to_vec(),
-        treasury: Treasury { threshold: 1, keys: vec![key(TREASURER).public()] },
+        regulators: None,
+        rules: Rules::default(),
+        treasury: KeyGroup { threshold: 1, keys: vec![key(TREASURER).public()] },
         distributor: Distributor {
             key: key(DISTRIBUTOR).public(),
             tariff: Price::from_micro_per_kwh(TARIFF),

@@ -48,6 +48,8 @@ pub enum SellerInput {
 pub struct SellerSession {
     keys: SellerKeys,
     data: SellerSnapshot,
+    /// Resumed, and not yet waited for the last reading since: while the seller was away nobody heard the meter.
+    is_back: bool,
 }
 
 /// All of a seller's session but its keys: made durable after every input, before the actions are performed.
@@ -88,6 +90,7 @@ impl SellerSession {
         let offer = offer.verify_after_batch()?.offer().clone();
         let session = Self {
             keys,
+            is_back: false,
             data: SellerSnapshot {
                 state: State::Offered,
                 offer,
@@ -106,11 +109,11 @@ impl SellerSession {
     }
 
     /// A session that goes on from its snapshot, with the actions that a crash may have left undone: each of them may
-    /// be performed twice.
+    /// be performed twice. The wait for a last reading that has not come begins anew.
     pub fn resume(keys: SellerKeys, mut snapshot: SellerSnapshot) -> (Self, Vec<Action>) {
         snapshot.exporter = None;
         let mut actions = snapshot.timers.again();
-        let session = Self { keys, data: snapshot };
+        let session = Self { keys, data: snapshot, is_back: true };
         match session.data.state {
             State::Charging | State::Paused => actions.push(Action::StartCharging(session.terms().evse)),
             State::Stopped => actions.push(Action::StopCharging(session.terms().evse)),
@@ -359,6 +362,9 @@ impl SellerSession {
             (Timer::Arrival, State::Agreed | State::Armed) => self.release(now),
             (Timer::Pause, State::Paused) => self.stop(StopReason::Pause, now),
             (Timer::ChargeUntil, State::Charging | State::Paused) => self.stop(StopReason::ChargeUntil, now),
+            (Timer::Close, State::Stopped) if !self.has_final() && std::mem::take(&mut self.is_back) => {
+                Ok(vec![self.data.timers.set(Timer::Close, after(now, CLOSE_TIMEOUT))])
+            }
             (Timer::Close, State::Stopped) if !self.has_final() => Ok(self.finish_record(None, now)),
             (Timer::Close, State::Stopped) => {
                 self.step(Trigger::Submit, now)?;

@@ -11,6 +11,8 @@ pub const EXPORTER: Exporter = [0xe1; 32];
 pub const T0: u64 = 1_795_300_000_000;
 pub const MINUTE: u64 = 60_000;
 pub const HOUR: u64 = 60 * MINUTE;
+pub const CLAIM_ENDS: u64 = 25 * HOUR;
+pub const DISPUTE_ENDS: u64 = (2 + 7 * 24) * HOUR;
 
 /// `millis` after the tests' beginning of time, where contracts begin.
 pub fn at(millis: u64) -> Timestamp {
@@ -118,6 +120,23 @@ pub fn release() -> VerifiedRelease {
 /// Opened at 0.
 pub fn opened() -> Contract {
     Contract::open(&agreement(terms()), at(0)).unwrap()
+}
+
+/// A claim of 20 kWh at one hour that the buyer may dispute until [`CLAIM_ENDS`].
+pub fn claimed() -> Contract {
+    let mut contract = charging();
+    let last = record(40, 20_000, 30 * MINUTE, true);
+    let claim = contract.settle(terms().seller, &last, None, at(HOUR)).unwrap();
+    let bill = Bill::of(&terms(), wh(20_000)).unwrap();
+    assert_eq!(claim, Settlement::Claimed { bill, until: at(CLAIM_ENDS) });
+    contract
+}
+
+/// [`claimed`], disputed at two hours: open until [`DISPUTE_ENDS`].
+pub fn disputed() -> Contract {
+    let mut contract = claimed();
+    contract.dispute(terms().buyer, at(2 * HOUR)).unwrap();
+    contract
 }
 
 /// Opened at 0 and started at one minute.

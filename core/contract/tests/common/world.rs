@@ -68,6 +68,10 @@ pub struct World {
     pub seller_receipt: Option<Receipt>,
     pub aborts: Vec<AbortReason>,
     pub is_on: bool,
+    pub is_disputed: bool,
+    /// How long after it is switched off the charger hands in the last reading; `None`: the test does it.
+    pub answers_after: Option<u64>,
+    last_reading_at: Option<Timestamp>,
     /// Everything that was refused, in order.
     pub refused: Vec<Refused>,
     /// Whether the ledger answers; without, nothing is opened or settled.
@@ -116,6 +120,9 @@ impl World {
             seller_receipt: None,
             aborts: Vec::new(),
             is_on: false,
+            is_disputed: false,
+            answers_after: None,
+            last_reading_at: None,
             refused: Vec::new(),
             has_ledger: true,
             paid: Money::ZERO,
@@ -146,11 +153,12 @@ impl World {
         Reading::of(&mut self.meter, self.now).unwrap()
     }
 
-    /// Lets time pass without a meter reading, timers firing on the way.
+    /// Lets time pass without a meter reading but the charger's last one; timers fire on the way.
     pub fn wait(&mut self, millis: u64) {
         let until = Timestamp::from_millis(self.now.as_millis() + millis);
-        while let Some(at) = self.next_timer().filter(|at| *at <= until) {
+        while let Some(at) = self.next_event().filter(|at| *at <= until) {
             self.now = self.now.max(at);
+            self.answer();
             self.fire_timers();
         }
         self.now = until;
@@ -233,10 +241,22 @@ impl World {
 
     /// The seller's process dies and comes back from what was durable.
     pub fn crash_seller(&mut self) {
+        self.seller_down(0);
+    }
+
+    /// The seller's process dies and comes back `millis` later. The outlet stays as it is, and nobody hears the buyer
+    /// or the charger meanwhile.
+    pub fn seller_down(&mut self, millis: u64) {
         let Some(session) = self.seller.take() else { return };
         let bytes = session.snapshot().encode();
         self.seller_timers.clear();
         self.to_buyer.clear();
+        if millis > 0 {
+            self.wait(millis);
+            self.to_seller.clear();
+        }
+        // What the charger said to nobody it says again when it is asked again.
+        self.last_reading_at = self.last_reading_at.filter(|at| *at > self.now);
         let (session, actions) =
             SellerSession::resume(seller_keys(), SellerSnapshot::decode(&bytes).unwrap());
         self.seller = Some(session);
@@ -283,8 +303,17 @@ impl World {
         self.read().register.checked_sub(wh(1_000_000)).unwrap()
     }
 
-    fn next_timer(&self) -> Option<Timestamp> {
-        self.buyer_timers.iter().chain(&self.seller_timers).map(|(_, at)| *at).min()
+    fn next_event(&self) -> Option<Timestamp> {
+        let timers = self.buyer_timers.iter().chain(&self.seller_timers).map(|(_, at)| *at);
+        timers.chain(self.last_reading_at.filter(|_| self.seller.is_some())).min()
+    }
+
+    /// The charger hands in its last reading once it is due.
+    fn answer(&mut self) {
+        if self.seller.is_some() && self.last_reading_at.take_if(|at| *at <= self.now).is_some() {
+            let reading = self.read();
+            self.seller(SellerInput::LastReading(reading));
+        }
     }
 
     fn fire_timers(&mut self) {
@@ -344,6 +373,9 @@ impl World {
         assert_eq!(found, evse());
         self.is_on = is_on;
         self.meter.set_power(if is_on { self.power_w } else { 0 }, self.now);
+        if !is_on && let Some(millis) = self.answers_after {
+            self.last_reading_at.get_or_insert(Timestamp::from_millis(self.now.as_millis() + millis));
+        }
     }
 
     fn open(&mut self, agreement: Agreement) {
@@ -380,6 +412,18 @@ impl World {
     fn pay(&mut self, bill: Bill) {
         self.move_out(bill.price_total, bill.refund);
         self.tell(OnLedger::Settled(Settlement::Paid(bill)));
+    }
+
+    /// The buyer disputes the claim before the ledger.
+    pub fn dispute(&mut self) {
+        self.contract.as_mut().unwrap().dispute(terms().buyer, self.now).unwrap();
+        self.is_disputed = true;
+    }
+
+    /// The dispute is decided on `energy`.
+    pub fn resolve(&mut self, energy: Energy) {
+        let bill = self.contract.as_mut().unwrap().resolve(energy, self.now).unwrap();
+        self.pay(bill);
     }
 
     fn expire(&mut self) {

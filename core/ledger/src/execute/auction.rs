@@ -1,8 +1,8 @@
 //! Auctions: intent, sealed bids, releases, the proven outcome, the acceptance. What each proves is `ohmesh-auction`'s to
 //! say; here is who may send it, when, and what the registry knows.
 
-use super::key::validator;
-use crate::{Auction, Award, End, Finished, Object, TransactionError, ValidatorSet, state::Draft};
+use super::{governance::within_cap, key::validator};
+use crate::{Auction, Award, End, Finished, Object, TransactionError, Voters, state::Draft};
 use ohmesh_auction::{
     BIDS_MAX,
     award::Accept,
@@ -22,7 +22,7 @@ pub(super) fn open(draft: &mut Draft<'_>, buyer: AccountId, intent: &Intent) -> 
     let key = epoch_key(draft, terms.key_epoch)?;
     let zone = draft.state.zone();
     zone.frame(terms.area).ok_or(TransactionError::NoArea(terms.area))?;
-    let blocks_needed = blocks_needed(&zone.validators, height(draft));
+    let blocks_needed = blocks_needed(draft.epoch().validators.voters(), height(draft));
     let now = draft.now;
     let in_time =
         terms.deadline > now && now.checked_add(BIDDING_MAX).is_some_and(|limit| terms.deadline <= limit);
@@ -30,6 +30,7 @@ pub(super) fn open(draft: &mut Draft<'_>, buyer: AccountId, intent: &Intent) -> 
         let (deadline, blocks) = (terms.deadline, terms.blocks_min);
         return Err(TransactionError::Deadline { deadline, blocks, now, blocks_needed });
     }
+    within_cap(draft, terms.price_cap())?;
     if terms.renewable_min.get() > 0 {
         return Err(TransactionError::NoRenewableCertificates(id));
     }
@@ -103,8 +104,8 @@ pub(super) fn release(
     sender: AccountId,
     release: &Release,
 ) -> Result<(), TransactionError> {
-    validator(draft, sender, release.validator)?;
     let (slot, mut auction) = running(draft, release.auction)?;
+    validator(draft, sender, release.validator, auction.intent.terms().key_epoch)?;
     if !is_due(draft, &auction) || auction.opening.is_some() || auction.award.is_some() {
         return Err(TransactionError::AuctionStep(release.auction));
     }
@@ -234,16 +235,16 @@ fn used_key(commitments: &Commitments) -> Finished {
 
 /// How many blocks after `height` it takes until proposers with more than a third of the stake have had a turn: no
 /// smaller group can keep a bid out.
-pub fn blocks_needed(validators: &ValidatorSet, height: u64) -> u16 {
+pub fn blocks_needed(voters: &Voters, height: u64) -> u16 {
     let mut seen = Vec::new();
     let mut stake = 0u64;
     for (blocks, height) in (1u16..=BLOCKS_MAX).zip(height + 1..) {
-        let proposer = validators.proposer(height, 0);
+        let proposer = voters.proposer(height, 0);
         if !seen.contains(&proposer) {
             seen.push(proposer);
-            stake += validators.at(proposer).map_or(0, |validator| validator.stake);
+            stake += voters.at(proposer).map_or(0, |voter| voter.stake);
         }
-        if u128::from(stake) * 3 > u128::from(validators.stake()) {
+        if u128::from(stake) * 3 > u128::from(voters.stake()) {
             return blocks;
         }
     }

@@ -1,7 +1,7 @@
 //! Contracts between a buyer and a station: opened after an award, settled from the registered meter's record.
 
-use super::{add_child, auction, money};
-use crate::{Asset, End, Finished, Object, TransactionError, state::Draft};
+use super::{add_child, auction, governance, money, signed_by};
+use crate::{Asset, End, Finished, Object, TransactionError, Verified, state::Draft};
 use ohmesh_contract::{
     Agreement, Bill, Checkpoint, Contract, MeterRecord, Release as Waiver, Settlement, Signed, Start, State,
     Terms,
@@ -88,9 +88,41 @@ pub(super) fn waive(
     Ok(())
 }
 
+/// The buyer contests the seller's claim.
+pub(super) fn dispute(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    id: ContractId,
+) -> Result<(), TransactionError> {
+    let (slot, mut contract) = running(draft, id)?;
+    contract.dispute(sender, draft.now)?;
+    draft.set_object(slot, Object::Contract(Box::new(contract)));
+    Ok(())
+}
+
+/// Ends a dispute: both parties agree on the energy, or the regulators find it.
+pub(super) fn resolve(
+    draft: &mut Draft<'_>,
+    verified: &Verified,
+    id: ContractId,
+    energy: Energy,
+) -> Result<(), TransactionError> {
+    let (slot, mut contract) = running(draft, id)?;
+    let parties = [contract.terms().buyer, contract.terms().seller];
+    let mut agreed = true;
+    for party in parties {
+        agreed &= signed_by(verified, &draft.account(&party)?.1.owner).is_ok();
+    }
+    if !agreed && governance::regulators(draft, verified).is_err() {
+        return Err(TransactionError::NotResolved(id));
+    }
+    let bill = contract.resolve(energy, draft.now)?;
+    pay(draft, slot, contract, bill)
+}
+
 /// The time of a state is over: a claim that nobody disputed is paid, anything else goes back to the buyer.
 pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, mut contract: Contract) {
-    if contract.state() == State::Submitted {
+    if matches!(contract.state(), State::Submitted | State::Disputed) {
         let bill = contract.conclude(draft.now).expect("its deadline has come");
         let terms = contract.terms().clone();
         if pay(draft, slot, contract.clone(), bill).is_ok() {
@@ -186,10 +218,11 @@ fn check_registry(
     if terms.seller_key != draft.account(&terms.seller)?.1.owner {
         return wrong("seller's key");
     }
-    if terms.grid.version != TARIFF_VERSION || terms.grid.price != draft.state.zone().distributor.tariff {
+    let tariff = draft.governance().tariff(draft.now);
+    if terms.grid.version != tariff.version || terms.grid.price != tariff.price {
         return wrong("grid tariff");
     }
-    Ok(())
+    governance::within_cap(draft, terms.price)
 }
 
 /// Moves the meter's register on: it never begins below where it last ended, so that no energy is sold twice.
@@ -210,6 +243,3 @@ fn move_register(draft: &mut Draft<'_>, terms: &Terms, record: &MeterRecord) -> 
     draft.set_object(slot, Object::Evse(outlet));
     Ok(())
 }
-
-/// The version of the genesis tariff.
-const TARIFF_VERSION: u32 = 0;

@@ -1,6 +1,6 @@
 //! Holds: pend, post, void, expire; and the sale, whose energy legs and grid legs are posted as one group (I7).
 
-use super::{add_child, money, signed_by};
+use super::{add_child, governance::within_cap, money, signed_by};
 use crate::{
     Amount, Asset, End, Finished, Journal, Leg, Object, Pending, Sale, Transaction, TransactionError,
     Verified, state::Draft,
@@ -41,7 +41,8 @@ pub(super) fn pend_sale(
         return Err(TransactionError::NoEvse(evse));
     };
     let (to, meter) = (outlet.owner, outlet.meter);
-    let tariff = draft.state.zone().distributor.tariff;
+    let tariff = draft.governance().tariff(draft.now).price;
+    within_cap(draft, price)?;
     if price < tariff {
         return Err(TransactionError::BelowTariff {
             price: price.as_micro_per_kwh(),

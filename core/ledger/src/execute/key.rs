@@ -1,7 +1,7 @@
 //! The generation of the auction key over the ledger: deals, handouts, blinding shares, complaints; and what happens when
 //! somebody stays silent.
 
-use crate::{KeyGeneration, Object, TransactionError, Validator, epoch_key_id, state::Draft, zone::Zone};
+use crate::{KeyGeneration, Object, TransactionError, ValidatorSet, epoch_key_id, state::Draft};
 use ohmesh_auction::key::{
     Blinding, EpochKey, Shareholding, ValidatorIndex,
     generation::{Board, Complaint, Deal, Generation, GenerationError, Handout, Step},
@@ -9,17 +9,21 @@ use ohmesh_auction::key::{
 use ohmesh_units::{AccountId, Timestamp, ZoneId};
 use std::time::Duration;
 
-/// The generation with which a zone begins.
-pub(crate) fn first_generation(zone: &Zone, id: ZoneId) -> KeyGeneration {
-    let holding = holding(zone, &[]).expect("a zone has validators with stake");
-    let generation = Generation { zone: id, epoch: super::EPOCH, attempt: 0, holding };
-    empty(generation, Vec::new(), after(zone.created))
+/// The first attempt at the key that `validators` make from `epoch` on.
+pub(crate) fn first_generation(
+    zone: ZoneId,
+    epoch: u64,
+    validators: &ValidatorSet,
+    now: Timestamp,
+) -> KeyGeneration {
+    let holding = holding(validators, &[]).expect("a zone has validators with stake");
+    empty(Generation { zone, epoch, attempt: 0, holding }, Vec::new(), after(now))
 }
 
 /// A validator's deal.
 pub(super) fn deal(draft: &mut Draft<'_>, sender: AccountId, deal: &Deal) -> Result<(), TransactionError> {
-    validator(draft, sender, deal.validator)?;
     let (slot, mut generation, mut board) = running(draft)?;
+    validator(draft, sender, deal.validator, generation.generation.epoch)?;
     board.on_deal(deal.clone())?;
     generation.deals.push(deal.clone());
     go_on(draft, slot, generation, &board);
@@ -32,8 +36,8 @@ pub(super) fn handout(
     sender: AccountId,
     handout: &Handout,
 ) -> Result<(), TransactionError> {
-    validator(draft, sender, handout.validator)?;
     let (slot, mut generation, mut board) = running(draft)?;
+    validator(draft, sender, handout.validator, generation.generation.epoch)?;
     board.on_handout(handout.clone())?;
     generation.handouts.push(handout.clone());
     go_on(draft, slot, generation, &board);
@@ -46,8 +50,8 @@ pub(super) fn blinding(
     sender: AccountId,
     blinding: &Blinding,
 ) -> Result<(), TransactionError> {
-    validator(draft, sender, blinding.validator)?;
     let (slot, mut generation, mut board) = running(draft)?;
+    validator(draft, sender, blinding.validator, generation.generation.epoch)?;
     board.on_blinding(blinding.clone())?;
     generation.blindings.push(blinding.clone());
     if board.step() == Step::Complete {
@@ -65,8 +69,8 @@ pub(super) fn complaint(
     sender: AccountId,
     complaint: &Complaint,
 ) -> Result<(), TransactionError> {
-    validator(draft, sender, complaint.validator)?;
     let (slot, generation, mut board) = running(draft)?;
+    validator(draft, sender, complaint.validator, generation.generation.epoch)?;
     let culprit = board.on_complaint(complaint)?;
     again(draft, slot, &generation, &[culprit]);
     Ok(())
@@ -83,7 +87,7 @@ pub(super) fn solo(draft: &mut Draft<'_>, sender: AccountId, key: &EpochKey) -> 
     let Some(owner) = owner.filter(|_| same) else {
         return Err(TransactionError::NotAlone(key.epoch()));
     };
-    validator(draft, sender, owner)?;
+    validator(draft, sender, owner, key.epoch())?;
     draft.set_object(slot, Object::EpochKey(Box::new(key.clone())));
     Ok(())
 }
@@ -99,17 +103,17 @@ pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, generation: KeyGenerat
 
 /// The next attempt, without `culprits` as long as the others have more than two thirds of the stake; otherwise with all.
 fn again(draft: &mut Draft<'_>, slot: u32, before: &KeyGeneration, culprits: &[ValidatorIndex]) {
-    let zone = draft.state.zone();
+    let validators = &draft.epoch().validators;
     let mut excluded = before.excluded.clone();
     excluded.extend(culprits);
     excluded.sort_unstable();
     excluded.dedup();
-    let left = stakes(zone, &excluded).iter().map(|(_, stake)| stake).sum();
-    if !zone.validators.is_quorum(left) {
+    let left = stakes(validators, &excluded).iter().map(|(_, stake)| stake).sum();
+    if !validators.is_quorum(left) {
         excluded.clear();
     }
     let Generation { zone: id, epoch, attempt, .. } = before.generation;
-    let holding = holding(zone, &excluded).expect("those left have a quorum of the stake");
+    let holding = holding(validators, &excluded).expect("those left have a quorum of the stake");
     let generation = Generation { zone: id, epoch, attempt: attempt.saturating_add(1), holding };
     let next = empty(generation, excluded, after(draft.now));
     draft.set_object(slot, Object::Generation(Box::new(next)));
@@ -129,38 +133,41 @@ fn go_on(draft: &mut Draft<'_>, slot: u32, mut generation: KeyGeneration, board:
 }
 
 fn running(draft: &Draft<'_>) -> Result<(u32, KeyGeneration, Board), TransactionError> {
-    match draft.object(&epoch_key_id(super::EPOCH)) {
+    let epoch = draft.governance().key_epoch();
+    match draft.object(&epoch_key_id(epoch)) {
         Some((slot, Object::Generation(generation))) => {
             Ok((slot, (**generation).clone(), generation.board().map_err(TransactionError::Generation)?))
         }
-        _ => Err(TransactionError::NoGeneration(super::EPOCH)),
+        _ => Err(TransactionError::NoGeneration(epoch)),
     }
 }
 
-/// Checks that `sender` is the account of the validator that a message names.
+/// Checks that `sender` is the account of the validator that a message names, among the holders of the key of `epoch`.
 pub(super) fn validator(
     draft: &Draft<'_>,
     sender: AccountId,
     named: ValidatorIndex,
+    epoch: u64,
 ) -> Result<(), TransactionError> {
-    let key = draft.state.zone().validators.at(named.0).map(|validator: &Validator| validator.key);
-    match key {
-        Some(key) if AccountId::of(&key) == sender => Ok(()),
+    let holders = draft.governance().holders(epoch);
+    match holders.and_then(|holders| holders.accounts.get(usize::from(named.0))) {
+        Some(account) if *account == sender => Ok(()),
         _ => Err(TransactionError::NotTheValidator(named.0)),
     }
 }
 
-fn stakes(zone: &Zone, excluded: &[ValidatorIndex]) -> Vec<(ValidatorIndex, u64)> {
+/// The newest key's holders are the running epoch's validators, index by index: any change begins a new key.
+fn stakes(validators: &ValidatorSet, excluded: &[ValidatorIndex]) -> Vec<(ValidatorIndex, u64)> {
     (0u16..)
         .map(ValidatorIndex)
-        .zip(zone.validators.all())
+        .zip(validators.all())
         .filter(|(index, _)| !excluded.contains(index))
         .map(|(index, validator)| (index, validator.stake))
         .collect()
 }
 
-fn holding(zone: &Zone, excluded: &[ValidatorIndex]) -> Result<Shareholding, GenerationError> {
-    Ok(Shareholding::by_stake(&stakes(zone, excluded))?)
+fn holding(validators: &ValidatorSet, excluded: &[ValidatorIndex]) -> Result<Shareholding, GenerationError> {
+    Ok(Shareholding::by_stake(&stakes(validators, excluded))?)
 }
 
 fn empty(generation: Generation, excluded: Vec<ValidatorIndex>, deadline: Timestamp) -> KeyGeneration {

@@ -36,6 +36,16 @@ pub(super) fn burn(
     Ok(())
 }
 
+/// The sender pays for its transaction: the fee leaves the energy journal.
+pub(super) fn fee(draft: &mut Draft<'_>, from: AccountId, fee: Amount) -> Result<(), TransactionError> {
+    burn(draft, Asset::Currency, from, fee).map_err(|reason| match reason {
+        TransactionError::Insufficient { account, available, .. } => {
+            TransactionError::Fee { account, available, fee }
+        }
+        other => other,
+    })
+}
+
 /// All legs in order, or none.
 pub(super) fn transfer(
     draft: &mut Draft<'_>,

@@ -1,7 +1,9 @@
 //! Accounts, stations and outlets.
 
-use super::text;
-use crate::{Account, Children, End, Evse, Finished, Object, Station, TransactionError, state::Draft};
+use super::{signed_by, text};
+use crate::{
+    Account, Children, End, Evse, Finished, Object, Station, TransactionError, Verified, state::Draft,
+};
 use ohmesh_units::{AccountId, Domain, Energy, Hash, Position, Power, PublicKey, StationId};
 
 /// Opens the account of `owner`.
@@ -25,6 +27,16 @@ pub(super) fn open_account(
     Ok(())
 }
 
+/// Opens the account of `owner`, who signs too, at somebody else's cost.
+pub(super) fn open_account_for(
+    draft: &mut Draft<'_>,
+    verified: &Verified,
+    owner: PublicKey,
+) -> Result<(), TransactionError> {
+    signed_by(verified, &owner)?;
+    open_account(draft, AccountId::of(&owner), owner)
+}
+
 /// Registers or changes a station of the sender.
 pub(super) fn station(
     draft: &mut Draft<'_>,
@@ -35,7 +47,13 @@ pub(super) fn station(
     award_key: Hash,
 ) -> Result<(), TransactionError> {
     text("name", name)?;
-    let station = Station { owner, number, name: name.to_owned(), position, award_key };
+    let mut station = Station { owner, number, name: name.to_owned(), position, award_key, circuit: None };
+    // The distributor said which circuit feeds the place; it says so again when the station moves.
+    if let Some((_, Object::Station(before))) = draft.object(&station.id().into())
+        && before.position == position
+    {
+        station.circuit = before.circuit;
+    }
     put(draft, Object::Station(station))
 }
 

@@ -1,6 +1,6 @@
 //! What happens by block time alone, before a block's transactions.
 
-use super::{auction, contract, hold, key};
+use super::{auction, bond, contract, epoch, hold, key};
 use crate::{Object, Posting, state::Draft};
 
 /// Handles the objects whose time is over, [`DUE_MAX`] at most; the others wait for the next block.
@@ -20,6 +20,8 @@ pub(super) fn run(draft: &mut Draft<'_>) {
             Object::Generation(generation) => key::time_over(draft, slot, *generation),
             Object::Auction(auction) => auction::time_over(draft, slot, *auction),
             Object::Contract(contract) => contract::time_over(draft, slot, *contract),
+            Object::Epoch(past) => epoch::time_over(draft, slot, *past),
+            Object::Bond(part) => bond::time_over(draft, slot, *part),
             other => unreachable!("{:?} has no timeout", other.id()),
         }
         draft.keep(None);

@@ -3,7 +3,7 @@
 use super::{
     Applied, BlockIds, Head, JournalRoots, Plans, Posting, State, StateRoots, Totals, TreeName, postings_root,
 };
-use crate::{Account, Asset, Balance, Journal, Object, TransactionError};
+use crate::{Account, Asset, Balance, Block, Epoch, Governance, Journal, Object, TransactionError};
 use ohmesh_units::{AccountId, Canonical, Energy, Hash, Timestamp, TransactionId};
 use std::collections::{BTreeMap, HashMap};
 
@@ -33,8 +33,12 @@ impl<'s, T: Clone> Overlay<'s, T> {
     }
 
     fn push(&mut self, value: T) -> Result<u32, TransactionError> {
+        self.push_to(value, SLOTS_MAX)
+    }
+
+    fn push_to(&mut self, value: T, most: u32) -> Result<u32, TransactionError> {
         let slot = self.len;
-        self.len = slot.checked_add(1).ok_or(TransactionError::Full)?;
+        self.len = slot.checked_add(1).filter(|len| *len <= most).ok_or(TransactionError::Full)?;
         self.set(slot, value);
         Ok(slot)
     }
@@ -74,6 +78,12 @@ pub(crate) struct Draft<'s> {
     /// The position of the running transaction.
     pub(crate) group: u32,
     pub(crate) expired: Vec<Hash>,
+    /// What the block's transactions weigh so far.
+    weight: u32,
+    /// Accounts opened for nothing so far.
+    free_accounts: u32,
+    /// Both before the running transaction.
+    counted_before: (u32, u32),
 }
 
 impl<'s> Draft<'s> {
@@ -92,6 +102,9 @@ impl<'s> Draft<'s> {
             postings_before: [0, 0],
             group: 0,
             expired: Vec::new(),
+            weight: 0,
+            free_accounts: 0,
+            counted_before: (0, 0),
             state,
         }
     }
@@ -115,6 +128,54 @@ impl<'s> Draft<'s> {
         self.new_slots.insert(id, slot);
         self.new_slots_undo.push(id);
         Ok(slot)
+    }
+
+    /// Adds an object of the ledger itself, for which transactions leave room.
+    pub(crate) fn add_own_object(&mut self, object: Object) {
+        let id = object.id();
+        let slot =
+            self.objects.push_to(object, u32::MAX).expect("an epoch adds two, and the room is for thousands");
+        self.new_slots.insert(id, slot);
+        self.new_slots_undo.push(id);
+    }
+
+    /// What holds now, and what has been decided for later.
+    pub(crate) fn governance(&self) -> &Governance {
+        match self.objects.get(self.state.governance_slot) {
+            Object::Governance(governance) => governance,
+            other => unreachable!("{:?} is where the governance is", other.id()),
+        }
+    }
+
+    pub(crate) fn set_governance(&mut self, governance: Governance) {
+        self.objects.set(self.state.governance_slot, Object::Governance(Box::new(governance)));
+    }
+
+    /// The running epoch.
+    pub(crate) fn epoch(&self) -> &Epoch {
+        match self.object(&Epoch::id(self.governance().epoch)) {
+            Some((_, Object::Epoch(epoch))) => epoch,
+            _ => unreachable!("the running epoch is in the state"),
+        }
+    }
+
+    /// Counts what a transaction weighs, if the block has room for it.
+    pub(crate) fn weigh(&mut self, weight: u32) -> Result<(), TransactionError> {
+        let left = Block::WEIGHT_MAX - self.weight;
+        if weight > left {
+            return Err(TransactionError::Weight { weight, left });
+        }
+        self.weight += weight;
+        Ok(())
+    }
+
+    /// Counts an account that is opened for nothing.
+    pub(crate) fn open_for_nothing(&mut self) -> Result<(), TransactionError> {
+        if self.free_accounts == Block::FREE_ACCOUNTS_MAX {
+            return Err(TransactionError::FreeAccounts);
+        }
+        self.free_accounts += 1;
+        Ok(())
     }
 
     pub(crate) fn account(&self, id: &AccountId) -> Result<(u32, &Account), TransactionError> {
@@ -165,6 +226,7 @@ impl<'s> Draft<'s> {
         self.objects.keep();
         self.balances.iter_mut().for_each(Overlay::keep);
         self.new_slots_undo.clear();
+        self.counted_before = (self.weight, self.free_accounts);
         self.totals_before = self.totals.clone();
         self.postings_before = [self.postings[0].len(), self.postings[1].len()];
         if let Some((id, content)) = applied {
@@ -181,6 +243,7 @@ impl<'s> Draft<'s> {
         for id in self.new_slots_undo.drain(..) {
             self.new_slots.remove(&id);
         }
+        (self.weight, self.free_accounts) = self.counted_before;
         self.totals = self.totals_before.clone();
         for (postings, length) in self.postings.iter_mut().zip(self.postings_before) {
             postings.truncate(length);
@@ -302,5 +365,7 @@ fn forget_until(state: &State, now: Timestamp) -> u32 {
     state.ids_from + u32::try_from(gone).expect("at most FORGET_MAX")
 }
 
+/// Slots that transactions may fill; the rest is the ledger's own, for epochs and keys.
+const SLOTS_MAX: u32 = u32::MAX - (1 << 20);
 /// Blocks whose ids one block forgets at most: more than pass in the time that one takes, so that the rest catches up.
 const FORGET_MAX: usize = 1_000;

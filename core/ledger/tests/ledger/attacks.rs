@@ -193,7 +193,9 @@ fn a_proposers_bad_block_is_not_executed() {
     edit("the past", &|h| h.time = town.now);
     edit("another epoch", &|h| h.epoch += 1);
     edit("no such proposer", &|h| h.proposer = 4);
-    edit("other validators", &|h| h.validators.0[0] ^= 1);
+    edit("other voters", &|h| h.voters.0[0] ^= 1);
+    edit("other rules", &|h| h.rules += 1);
+    edit("a hand-over", &|h| h.next_voters = Some(Hash::ZERO));
     edit("other transactions", &|h| h.transactions.0[0] ^= 1);
     edit("another count", &|h| h.transaction_count += 1);
     assert!(
@@ -220,7 +222,7 @@ fn a_proposers_bad_block_is_not_executed() {
 #[test]
 fn certificates_that_prove_nothing() {
     let town = Town::new();
-    let (header, zone, set) = (header(&town), town.state.zone_id(), &town.state.zone().validators);
+    let (header, zone, set) = (header(&town), town.state.zone_id(), town.state.validators().voters());
     let good = certify(&town.state, &header, &[1, 2, 3]);
     assert_eq!(good.verify_header(&header, zone, set), Ok(()));
     assert_eq!(Certificate::decode(&good.encode()), Ok(good.clone()));
@@ -254,7 +256,7 @@ fn proofs_of_something_else() {
     town.ok(BUYER, pay(BUYER, SELLER, 1), &[]);
     let header = header(&town);
     let certified = (header.clone(), certify(&town.state, &header, &[1, 2, 3]));
-    let (zone, set) = (town.state.zone_id(), &town.state.zone().validators);
+    let (zone, set) = (town.state.zone_id(), town.state.validators().voters());
     let verify =
         |id: u8, proofs: &[Proof]| ProvenAccount::verify(zone, set, &account(id), certified.clone(), proofs);
     let buyer = town.state.prove_account(&account(BUYER)).unwrap();
@@ -276,7 +278,7 @@ fn proofs_of_something_else() {
     town.ok(BUYER, pay(BUYER, SELLER, 1), &[]);
     let newer = town.state.prove_account(&account(BUYER)).unwrap();
     let verify = |proofs: &[Proof]| {
-        ProvenAccount::verify(zone_of(&town), &set_of(&town), &account(BUYER), certified.clone(), proofs)
+        ProvenAccount::verify(zone_of(&town), set_of(&town), &account(BUYER), certified.clone(), proofs)
     };
     assert!(matches!(verify(&newer), Err(LedgerError::Proof { .. })), "a proof for another height's root");
 }
@@ -285,8 +287,8 @@ fn zone_of(town: &Town) -> &ZoneId {
     town.state.zone_id()
 }
 
-fn set_of(town: &Town) -> ValidatorSet {
-    town.state.zone().validators.clone()
+fn set_of(town: &Town) -> &Voters {
+    town.state.validators().voters()
 }
 
 #[test]

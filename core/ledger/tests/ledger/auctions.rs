@@ -604,7 +604,7 @@ fn a_silent_dealer_is_left_out_of_the_next_attempt() {
 fn the_only_shareholder_of_several_validators_makes_the_key() {
     let validator = |n: u8, stake| {
         let (name, address) = (format!("v{n}"), String::new());
-        Validator { name, key: key(n).public(), stake, address }
+        Validator { name, key: key(n).public(), vote: vote_key(n).public(), stake, address }
     };
     let validators = ValidatorSet::new(vec![validator(1, 100), validator(2, 1)]).unwrap();
     let mut town = Town::in_zone(Zone { validators, ..auction_zone() });

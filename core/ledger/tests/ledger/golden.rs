@@ -44,17 +44,17 @@ fn everything_keeps_its_bytes() {
         ("query", digest(&Query::Account(account(BUYER)).encode())),
     ];
     let golden = [
-        "zone 10d1595af9791a60",
-        "zone file 26f0a588a3490525",
-        "hold 1fe37dcf4b4c8dc3",
-        "post 99b34be9ce1fdae8",
+        "zone 6dd4b0c9967cc67d",
+        "zone file 03e6ca946ded7e73",
+        "hold 0f3cb0469b58d8b4",
+        "post 11def5a26e7db806",
         "pending eb1ba37590e36828",
         "finished abfda73a81b05b45",
         "balance a035c2c97022664e",
-        "header bdb5310d6a2fd269",
-        "block id 56b8fd600535c7f6",
-        "block fb5ba72888e8eccc",
-        "certificate 716eee2fbfd53792",
+        "header fc02fdeb0a5527f1",
+        "block id 0a084d498914a57e",
+        "block 7e039caea7dd5893",
+        "certificate 6c6500638eaf682e",
         "query 704deb7461f164bf",
     ];
     assert_eq!(found.map(|(name, hash)| format!("{name} {hash}")), golden);

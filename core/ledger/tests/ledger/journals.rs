@@ -110,7 +110,7 @@ fn a_phone_proves_its_account_against_a_certified_header() {
     let block = Block::decode(town.blocks.last().unwrap()).unwrap();
     let certificate = certify(&town.state, &block.header, &[1, 2, 4]);
     let proofs = town.state.prove_account(&account(BUYER)).unwrap();
-    let set = &town.state.zone().validators;
+    let set = town.state.validators().voters();
     let proven = ProvenAccount::verify(
         town.state.zone_id(),
         set,
@@ -149,10 +149,10 @@ pub fn certify(state: &State, header: &Header, signers: &[u8]) -> Certificate {
     let mut signatures: Vec<(u16, Signature)> = signers
         .iter()
         .map(|n| {
-            let validator = state.zone().validators.index_of(&key(*n).public()).unwrap();
+            let validator = state.validators().voter_index(&vote_key(*n).public()).unwrap();
             let (height, block) = (header.height, Some(header.id()));
             let vote = Vote { kind: VoteKind::Precommit, height, round: 0, block, validator };
-            (validator, vote.sign(zone, header.epoch, &key(*n)))
+            (validator, vote.sign(zone, header.epoch, &vote_key(*n)))
         })
         .collect();
     signatures.sort_unstable();

@@ -14,16 +14,25 @@ pub fn account(n: u8) -> AccountId {
 
 pub const TREASURERS: [u8; 3] = [50, 51, 52];
 pub const DISTRIBUTOR: u8 = 60;
+pub const REGULATORS: [u8; 3] = [40, 41, 42];
 pub const BUYER: u8 = 70;
 pub const SELLER: u8 = 80;
 pub const METER: u8 = 90;
 /// 0.08 a kWh.
 pub const TARIFF: i64 = 80_000;
 
+/// The key with which validator `n` votes in epoch 0.
+pub fn vote_key(n: u8) -> SigningKey {
+    SigningKey::from_seed([n + 200; 32])
+}
+
+pub fn validator(n: u8, stake: u64) -> Validator {
+    let (key, vote) = (key(n).public(), vote_key(n).public());
+    Validator { name: format!("v{n}"), key, vote, stake, address: String::new() }
+}
+
 pub fn zone() -> Zone {
-    let validators = (1u8..=4)
-        .map(|n| Validator { name: format!("v{n}"), key: key(n).public(), stake: 10, address: String::new() })
-        .collect();
+    let validators = (1u8..=4).map(|n| validator(n, 10)).collect();
     Zone {
         name: "testville".into(),
         currency: "EUR".parse().unwrap(),
@@ -31,12 +40,14 @@ pub fn zone() -> Zone {
         polygon: [(525, 134), (526, 134), (526, 135)]
             .map(|(lat, lon)| Position::from_e7(lat * 1_000_000, lon * 1_000_000).unwrap())
             .to_vec(),
-        treasury: Treasury { threshold: 2, keys: TREASURERS.map(|n| key(n).public()).to_vec() },
+        treasury: KeyGroup { threshold: 2, keys: TREASURERS.map(|n| key(n).public()).to_vec() },
         distributor: Distributor {
             key: key(DISTRIBUTOR).public(),
             tariff: Price::from_micro_per_kwh(TARIFF),
         },
         areas: Vec::new(),
+        regulators: Some(KeyGroup { threshold: 2, keys: REGULATORS.map(|n| key(n).public()).to_vec() }),
+        rules: Rules::default(),
         validators: ValidatorSet::new(validators).unwrap(),
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn area_in(
 mod tests {
     use super::*;
     use ohmesh_geo::{Availability, Connector, Outlet, frame};
-    use ohmesh_ledger::{Distributor, Treasury, Validator, ValidatorSet};
+    use ohmesh_ledger::{Distributor, KeyGroup, Rules, Validator, ValidatorSet};
     use ohmesh_units::{Area, Frame, Power, Price, SigningKey, Timestamp};
 
     fn here() -> Position {
@@ -84,13 +84,16 @@ mod tests {
     fn zone(mut areas: Vec<ZoneArea>) -> Zone {
         let key = SigningKey::from_seed([1; 32]).public();
         areas.sort_by_key(|listed| listed.area);
-        let validators = vec![Validator { name: "v".into(), key, stake: 1, address: String::new() }];
+        let validators =
+            vec![Validator { name: "v".into(), key, vote: key, stake: 1, address: String::new() }];
         Zone {
             name: "testville".into(),
             currency: "EUR".parse().unwrap(),
             created: Timestamp::EPOCH,
             polygon: vec![here(); 3],
-            treasury: Treasury { threshold: 1, keys: vec![key] },
+            regulators: None,
+            rules: Rules::default(),
+            treasury: KeyGroup { threshold: 1, keys: vec![key] },
             distributor: Distributor { key, tariff: Price::default() },
             areas,
             validators: ValidatorSet::new(validators).unwrap(),

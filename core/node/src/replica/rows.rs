@@ -39,7 +39,7 @@ pub(super) fn certified(
 
 /// A header and a certificate from their bytes; `height` names them in errors.
 fn certified_of(store: &Store, height: u64, header: &[u8], certificate: &[u8]) -> Result<Certified, Damage> {
-    let (zone, validators) = (store.zone_id(), &store.zone().validators);
+    let (zone, validators) = (store.zone_id(), store.zone().validators.voters());
     let bad_certificate =
         |reason: &dyn ToString| Damage::new(Part::Certificate { height }, reason.to_string());
     let bad_header = |reason: &dyn ToString| Damage::new(Part::Header { height }, reason.to_string());

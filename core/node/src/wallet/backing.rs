@@ -35,6 +35,8 @@ pub(crate) fn is_backed_by(transaction: &Transaction, object: &Object) -> bool {
                 name: found_name,
                 position: found_position,
                 award_key: found_key,
+                // The distributor's word, not the operator's.
+                circuit: _,
             }),
         ) => {
             *owner == transaction.sender

@@ -154,7 +154,7 @@ impl Serve {
             Query::Sale { auction, messages } => {
                 market.on_sale(self.n, auction, messages, asker, self.clock.now())
             }
-            Query::Blocks { .. } => Answer::Refused("not here".into()),
+            _ => Answer::Refused("not here".into()),
         }
     }
 }

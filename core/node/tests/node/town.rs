@@ -24,6 +24,7 @@ pub fn zone_named(name: &str) -> ZoneFile {
         .map(|n| Validator {
             name: format!("v{n}"),
             key: key(n).public(),
+            vote: key(n).public(),
             stake: 10,
             address: format!("10.0.0.{n}:4433"),
         })
@@ -35,7 +36,9 @@ pub fn zone_named(name: &str) -> ZoneFile {
         polygon: [(525, 134), (526, 134), (526, 135)]
             .map(|(lat, lon)| Position::from_e7(lat * 1_000_000, lon * 1_000_000).unwrap())
             .to_vec(),
-        treasury: Treasury { threshold: 1, keys: vec![key(TREASURER).public()] },
+        regulators: None,
+        rules: Rules::default(),
+        treasury: KeyGroup { threshold: 1, keys: vec![key(TREASURER).public()] },
         distributor: Distributor {
             key: key(DISTRIBUTOR).public(),
             tariff: Price::from_micro_per_kwh(80_000),

@@ -4,7 +4,8 @@ use crate::{
     Action, BlockBytes, Body, CommitteeError, Config, Evidence, Message, PolkaCertificate, Rejected,
     RoundCertificate, Timeouts, Timer, TimerKind, WalRecord,
     context::{
-        Ctx, Members, from_core_proposal, from_core_round, from_core_vote, to_core_proposal, to_core_vote,
+        Ctx, Members, SignedProposal, SignedVote, from_core_proposal, from_core_round, from_core_vote,
+        to_core_proposal, to_core_vote,
     },
     wal::from_core_timeout,
 };
@@ -67,7 +68,7 @@ pub(super) enum Verdict {
 
 impl Desk {
     pub(super) fn new(config: Config, height: u64) -> Self {
-        let signer = config.key.and_then(|key| Some((config.validators.index_of(&key.public())?, key)));
+        let signer = config.key.and_then(|key| Some((config.validators.voter_index(&key.public())?, key)));
         Self {
             zone: config.zone,
             epoch: config.epoch,
@@ -138,7 +139,7 @@ impl Desk {
 
     pub(super) fn verify_vote(&self, vote: &Vote, signature: &Signature) -> Result<(), Rejected> {
         let validator = vote.validator;
-        let key = self.set().at(validator).ok_or(Rejected::UnknownValidator { validator })?.key;
+        let key = self.set().at(validator).ok_or(Rejected::UnknownValidator { validator })?.vote;
         let message = vote.message(&self.zone, self.epoch);
         if !key.verify(Vote::DOMAIN, &message, signature) {
             return Err(Rejected::WrongSignature { validator });
@@ -148,7 +149,7 @@ impl Desk {
 
     pub(super) fn verify_proposal(&self, proposal: &Proposal, signature: &Signature) -> Result<(), Rejected> {
         let Proposal { validator, height, round, pol_round, .. } = *proposal;
-        let key = self.set().at(validator).ok_or(Rejected::UnknownValidator { validator })?.key;
+        let key = self.set().at(validator).ok_or(Rejected::UnknownValidator { validator })?.vote;
         if self.set().proposer(height, round) != validator {
             return Err(Rejected::NotProposer { validator, height, round });
         }
@@ -282,17 +283,22 @@ impl Desk {
 
     fn decide(&mut self, certificate: &malachite::CommitCertificate<Ctx>) {
         let certificate = self.certificate(certificate);
-        match certificate.verify(&self.zone, self.epoch, self.set()) {
+        match certificate.verify(&self.zone, self.epoch, self.set().voters()) {
             Ok(()) => self.decision = Some(certificate),
             Err(error) => self.fault(CommitteeError::Core { height: self.height, reason: error.to_string() }),
         }
     }
 
     pub(super) fn report(&mut self, evidence: core::MisbehaviorEvidence<Ctx>) {
-        let votes = evidence.votes.iter().flat_map(|(_, pairs)| pairs);
-        let votes = votes.map(|(first, second)| Evidence::of_votes(first, second));
-        let proposals = evidence.proposals.iter().flat_map(|(_, pairs)| pairs);
-        let proposals = proposals.map(|(first, second)| Evidence::of_proposals(first, second));
+        let votes = evidence.votes.iter().flat_map(|(_, pairs)| pairs).map(|(first, second)| {
+            let ours = |vote: &SignedVote| (from_core_vote(&vote.message), vote.signature);
+            Evidence::Votes([ours(first), ours(second)])
+        });
+        let proposals = evidence.proposals.iter().flat_map(|(_, pairs)| pairs).map(|(first, second)| {
+            let ours =
+                |proposal: &SignedProposal| (from_core_proposal(&proposal.message), proposal.signature);
+            Evidence::Proposals([ours(first), ours(second)])
+        });
         self.actions.extend(votes.chain(proposals).map(Action::Equivocation));
     }
 

@@ -130,6 +130,7 @@ impl World {
         let validators = scenario.stakes.iter().zip(&keys).enumerate().map(|(n, (stake, key))| Validator {
             name: format!("v{n}"),
             key: key.public(),
+            vote: key.public(),
             stake: *stake,
             address: String::new(),
         });
@@ -369,7 +370,7 @@ impl World {
             }
             Action::Equivocation(evidence) => {
                 assert!(!self.is_honest(usize::from(evidence.validator())), "only liars are convicted");
-                assert_eq!(evidence.verify(&ZONE, EPOCH, &self.set), Ok(true));
+                assert!(evidence.proves(&ZONE, EPOCH, self.set.voters()));
                 self.outcome.equivocations += 1;
             }
             Action::Reject { reason, .. } => {
@@ -427,11 +428,11 @@ impl World {
         assert_eq!(height, self.nodes[node].disk.chain.len() as u64 + 1, "heights come in order");
         assert_eq!((certificate.height, certificate.block), (height, block));
         assert_eq!(identify(bytes), Some(block));
-        certificate.verify(&ZONE, EPOCH, &self.set).unwrap();
+        certificate.verify(&ZONE, EPOCH, self.set.voters()).unwrap();
         for at in 0..certificate.signatures.len() {
             let mut fewer = certificate.clone();
             fewer.signatures.remove(at);
-            assert!(fewer.verify(&ZONE, EPOCH, &self.set).is_err(), "no signature is superfluous");
+            assert!(fewer.verify(&ZONE, EPOCH, self.set.voters()).is_err(), "no signature is superfluous");
         }
         assert_eq!(*self.decided.entry(height).or_insert(block), block, "fork at {height}");
     }

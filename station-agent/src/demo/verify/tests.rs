@@ -1,6 +1,6 @@
 use super::*;
 use ohmesh_ledger::{
-    Distributor, Header, Transaction, Treasury, Validator, ValidatorSet, Verified, Vote, VoteKind,
+    Distributor, Header, KeyGroup, Rules, Transaction, Validator, ValidatorSet, Verified, Vote, VoteKind,
 };
 use ohmesh_units::{Position, Price, SigningKey, Timestamp};
 use std::time::Duration;
@@ -25,6 +25,7 @@ impl Chain {
         let validators = (0..4u8).map(|n| Validator {
             name: format!("a{n}"),
             key: key(n + 1).public(),
+            vote: key(n + 1).public(),
             stake: 1,
             address: String::new(),
         });
@@ -33,7 +34,9 @@ impl Chain {
             currency: "EUR".parse().unwrap(),
             created: Timestamp::EPOCH,
             polygon: [(1, 1), (1, 2), (2, 2)].map(|(a, b)| Position::from_e7(a, b).unwrap()).to_vec(),
-            treasury: Treasury { threshold: 1, keys: vec![key(20).public()] },
+            regulators: None,
+            rules: Rules::default(),
+            treasury: KeyGroup { threshold: 1, keys: vec![key(20).public()] },
             distributor: Distributor { key: key(21).public(), tariff: Price::from_micro_per_kwh(0) },
             areas: Vec::new(),
             validators: ValidatorSet::new(validators.collect()).unwrap(),

@@ -142,6 +142,7 @@ impl Desk {
             name: "Station".into(),
             position: Position::from_e7(0, 0).unwrap(),
             award_key: Hash(SealSecret::from_seed(&[*n; 32]).public().to_bytes()),
+            circuit: None,
         };
         let stations: Vec<Station> = owners.iter().map(station).collect();
         self.trade.on_stations(&stations, at(DEADLINE), &mut self.rng).unwrap();

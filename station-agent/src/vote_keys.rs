@@ -1,0 +1,144 @@
+//! The keys with which this agent votes: one an epoch, made here, kept with the logs of what they signed, erased when their
+//! epoch is over.
+//!
+//! They live in the data folder and nowhere else, and no backup should hold them: who has lost the folder has lost the
+//! record of what it signed, and must not be able to sign again. Such an agent follows until a new key of its is on the
+//! ledger and the next epoch has begun. Erasing replaces the file; what a disk keeps of replaced blocks is the disk's.
+
+use crate::{disk::Disk, record_log::LogError};
+use ohmesh_ledger::ValidatorSet;
+use ohmesh_units::{Canonical, PublicKey, SigningKey};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// The vote keys of one agent.
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct VoteKeys {
+    keys: Vec<VoteKey>,
+}
+
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+struct VoteKey {
+    /// The epoch for which it was made; it serves on while no later one is on the ledger.
+    epoch: u64,
+    seed: [u8; 32],
+}
+
+impl VoteKey {
+    fn key(&self) -> SigningKey {
+        SigningKey::from_seed(self.seed)
+    }
+}
+
+impl Canonical for VoteKeys {
+    const NAME: &'static str = "vote keys";
+    const MAX_BYTES: usize = 16 + KEYS_MAX * 42;
+}
+
+impl VoteKeys {
+    /// The file in the data folder.
+    pub const FILE: &'static str = "vote.keys";
+
+    /// Reads the keys; none, if there is no file.
+    pub fn open(disk: &dyn Disk) -> Result<Self, LogError> {
+        let bytes = disk.read(Self::FILE).map_err(|error| LogError::Disk { file: Self::FILE, error })?;
+        let bytes = Zeroizing::new(bytes);
+        if bytes.is_empty() {
+            return Ok(Self { keys: Vec::new() });
+        }
+        Self::decode(&bytes).map_err(|_| LogError::Damaged { file: Self::FILE, offset: 0 })
+    }
+
+    /// The key that a zone's genesis names for this agent, made of `seed` if there is none yet.
+    pub fn first(disk: &mut dyn Disk, seed: [u8; 32]) -> Result<PublicKey, LogError> {
+        let mut keys = Self::open(disk)?;
+        Ok(keys.make(disk, 0, seed)?.public())
+    }
+
+    /// The key for `epoch`, made of `seed` and durable if there is none yet.
+    pub fn make(&mut self, disk: &mut dyn Disk, epoch: u64, seed: [u8; 32]) -> Result<SigningKey, LogError> {
+        if let Some(key) = self.keys.iter().find(|key| key.epoch == epoch) {
+            return Ok(key.key());
+        }
+        if self.keys.len() == KEYS_MAX {
+            self.keys.remove(0);
+        }
+        self.keys.push(VoteKey { epoch, seed });
+        self.write(disk)?;
+        Ok(SigningKey::from_seed(seed))
+    }
+
+    /// The key made for `epoch`, if there is one.
+    pub fn made_for(&self, epoch: u64) -> Option<SigningKey> {
+        self.keys.iter().find(|key| key.epoch == epoch).map(VoteKey::key)
+    }
+
+    /// The key with which the agent `me` votes among `validators`; none if it is not one of them, or has lost its key.
+    pub fn signer(&self, validators: &ValidatorSet, me: &PublicKey) -> Option<SigningKey> {
+        let index = validators.index_of(me)?;
+        let vote = validators.at(index)?.vote;
+        self.keys.iter().map(VoteKey::key).find(|key| key.public() == vote)
+    }
+
+    /// Erases what is over when `epoch` has begun: all keys but the one that votes in it and those for later epochs.
+    pub fn begin(
+        &mut self,
+        disk: &mut dyn Disk,
+        epoch: u64,
+        vote: Option<PublicKey>,
+    ) -> Result<(), LogError> {
+        let before = self.keys.len();
+        self.keys.retain(|key| key.epoch > epoch || Some(key.key().public()) == vote);
+        if self.keys.len() == before { Ok(()) } else { self.write(disk) }
+    }
+
+    /// Erases every key: this agent cannot know any more what they have signed.
+    pub fn forget(&mut self, disk: &mut dyn Disk) -> Result<(), LogError> {
+        self.keys.clear();
+        self.write(disk)
+    }
+
+    fn write(&self, disk: &mut dyn Disk) -> Result<(), LogError> {
+        let bytes = Zeroizing::new(self.encode());
+        disk.replace(Self::FILE, &bytes).map_err(|error| LogError::Disk { file: Self::FILE, error })
+    }
+}
+
+/// Keys at a time at most: this epoch's, the next one's, and those of epochs that ended without a later one.
+const KEYS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Memory;
+    use ohmesh_ledger::Validator;
+
+    #[test]
+    fn a_key_is_made_once_found_by_its_public_part_and_erased() {
+        let mut disk = Memory::default();
+        let mut keys = VoteKeys::open(&disk).unwrap();
+        let vote = keys.make(&mut disk, 0, [1; 32]).unwrap().public();
+        assert_eq!(keys.make(&mut disk, 0, [2; 32]).unwrap().public(), vote, "the first one stays");
+        let me = SigningKey::from_seed([9; 32]).public();
+        let validator = Validator { name: "v".into(), key: me, vote, stake: 1, address: String::new() };
+        let set = ValidatorSet::new(vec![validator]).unwrap();
+        let mut again = VoteKeys::open(&disk).unwrap();
+        assert_eq!(again.signer(&set, &me).unwrap().public(), vote);
+        assert!(again.signer(&set, &vote).is_none(), "not a validator");
+
+        let next = again.make(&mut disk, 1, [3; 32]).unwrap().public();
+        again.begin(&mut disk, 1, Some(next)).unwrap();
+        let third = VoteKeys::open(&disk).unwrap();
+        assert!(third.signer(&set, &me).is_none() && third.made_for(0).is_none(), "its epoch is over");
+        assert_eq!(third.made_for(1).unwrap().public(), next);
+        let bytes = disk.everything();
+        assert!(!bytes.windows(32).any(|window| window == [1; 32]), "the old seed is in no file");
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let disk = Memory::default();
+        disk.edit(VoteKeys::FILE, |bytes| bytes.extend([1, 2, 3]));
+        assert!(matches!(VoteKeys::open(&disk), Err(LogError::Damaged { file: VoteKeys::FILE, .. })));
+    }
+}

@@ -1,0 +1,394 @@
+//! Targets of a station's agent: what other agents send, and what it finds on its disk.
+
+use crate::{
+    MIB, Target, Verdict, decode,
+    world::{Chain, STREET, certify, zone_file},
+};
+use ohmesh_committee::{
+    Action, BlockBytes, Body, Committee, Config, Input, Message, Pace, Timeouts, WalRecord, identify_block,
+};
+use ohmesh_ledger::{Header, State, Vote, ZoneFile};
+use ohmesh_mesh::sim::Faults;
+use ohmesh_tests::{Committee as Agents, key, simulate};
+use ohmesh_units::{Canonical, Hash, Reader, SigningKey, Timestamp};
+use station_agent::{
+    agent::{Agent, Event, Settings},
+    disk::{Disk, Memory},
+    record_log::{LogError, RecordLog},
+    wire::Wire,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::LazyLock,
+    time::Duration,
+};
+
+pub const ZONE_TOML: Target = Target {
+    name: "zone_toml",
+    run: zone_toml,
+    seeds: || {
+        let text = |n| toml::to_string(&zone_file(n)).expect("a zone file is TOML").into_bytes();
+        vec![("one".into(), text(1)), ("four".into(), text(4))]
+    },
+    words: &["TOML", "zone", "validators", "UTF-8"],
+    memory_max: 4 * MIB,
+    cost: 4,
+};
+
+pub const WIRE: Target =
+    Target { name: "wire", run: wire, seeds: wire_seeds, words: &[], memory_max: 32 * MIB, cost: 40 };
+
+pub const COMMITTEE_MESSAGE: Target = Target {
+    name: "committee_message",
+    run: committee_message,
+    seeds: committee_seeds,
+    words: &[],
+    memory_max: 16 * MIB,
+    cost: 6,
+};
+
+pub const WAL_RECORD: Target = Target {
+    name: "wal_record",
+    run: wal_record,
+    seeds: wal_seeds,
+    words: &["write-ahead"],
+    memory_max: 16 * MIB,
+    cost: 6,
+};
+
+pub const RECORD_LOG: Target = Target {
+    name: "record_log",
+    run: record_log,
+    seeds: || vec![("six".into(), LOG.bytes.clone())],
+    words: &[LOG_FILE],
+    memory_max: MIB,
+    cost: 1,
+};
+
+pub const AGENT_DISK: Target = Target {
+    name: "agent_disk",
+    run: agent_disk,
+    seeds: agent_disk_seeds,
+    words: &["log", "block"],
+    memory_max: 32 * MIB,
+    cost: 40,
+};
+
+/// A zone file as people keep it.
+fn zone_toml(bytes: &[u8]) -> Verdict {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => return Verdict::Refused("not UTF-8".into()),
+    };
+    match toml::from_str::<ZoneFile>(text) {
+        Ok(file) => Verdict::of(file.check()),
+        Err(error) => Verdict::Refused(error.to_string()),
+    }
+}
+
+/// A message from another agent, given to an agent of four that has just started; again, signed anew.
+fn wire(bytes: &[u8]) -> Verdict {
+    let wire: Wire = match decode(bytes) {
+        Ok(wire) => wire,
+        Err(words) => return Verdict::Refused(words),
+    };
+    let again = match &wire {
+        Wire::Committee(message) => Some(Wire::Committee(vote_anew(message))),
+        Wire::Transactions(transactions) => {
+            Some(Wire::Transactions(transactions.iter().map(crate::world::sign_anew).collect()))
+        }
+        Wire::Certified(..) => None,
+    };
+    let now = FOUR.begins.checked_add(Duration::from_secs(2)).expect("far from the end of time");
+    for wire in std::iter::once(wire).chain(again) {
+        let settings = settings(1);
+        let opened = Agent::open(FOUR.file.zone.clone(), settings, Memory::default(), FOUR.begins);
+        let (mut agent, _) = opened.expect("an empty disk opens");
+        let handled = agent.handle(now, Event::Wire { from: key(2).public(), wire });
+        assert!(handled.is_ok(), "a message stops the agent: {:?}", handled.err());
+    }
+    Verdict::Taken
+}
+
+fn settings(n: u8) -> Settings {
+    Settings { key: key(n), pace: Pace::default(), timeouts: Timeouts::default(), seed: [n; 32], seller: None }
+}
+
+fn wire_seeds() -> Vec<(String, Vec<u8>)> {
+    let mut list: Vec<(String, Wire)> =
+        FOUR.messages.iter().map(|(name, message)| (name.clone(), Wire::Committee(message.clone()))).collect();
+    let transactions = STREET.transactions.iter().map(|(_, signed)| signed.clone()).take(4).collect();
+    list.push(("transactions".into(), Wire::Transactions(transactions)));
+    let certificate = certify(&FOUR.header, 3);
+    list.push(("certified".into(), Wire::Certified(FOUR.block.clone(), certificate)));
+    list.into_iter().map(|(name, wire)| (name, wire.encode())).collect()
+}
+
+/// A message given to a committee that has just started; again, signed anew.
+fn committee_message(bytes: &[u8]) -> Verdict {
+    let message: Message = match decode(bytes) {
+        Ok(message) => message,
+        Err(words) => return Verdict::Refused(words),
+    };
+    let mut refusal = None;
+    for message in [message.clone(), vote_anew(&message)] {
+        let mut committee = Committee::new(FOUR.config(1), 1);
+        committee.handle(Input::Start { height: 1 });
+        for action in committee.handle(Input::Message { from: key(2).public(), message }) {
+            match action {
+                Action::Reject { reason, .. } => refusal = refusal.or(Some(reason.to_string())),
+                Action::Fault(fault) => panic!("a message stops the committee: {fault}"),
+                _ => {}
+            }
+        }
+    }
+    refusal.map_or(Verdict::Taken, Verdict::Refused)
+}
+
+/// A vote or a proposal with the signature of whom it names.
+fn vote_anew(message: &Message) -> Message {
+    let (zone, epoch) = (&message.zone, message.epoch);
+    let signer = |index: u16| u8::try_from(index).ok().and_then(|n| n.checked_add(1)).map(key);
+    let body = match &message.body {
+        Body::Vote(vote, old) => {
+            let sign = |key: SigningKey| vote.sign(zone, epoch, &key);
+            Body::Vote(*vote, signer(vote.validator).map_or(*old, sign))
+        }
+        Body::Proposal(proposal, old, bytes) => {
+            let sign = |key: SigningKey| proposal.sign(zone, epoch, &key);
+            Body::Proposal(*proposal, signer(proposal.validator).map_or(*old, sign), bytes.clone())
+        }
+        other => other.clone(),
+    };
+    Message { body, ..message.clone() }
+}
+
+fn committee_seeds() -> Vec<(String, Vec<u8>)> {
+    FOUR.messages.iter().map(|(name, message)| (name.clone(), message.encode())).collect()
+}
+
+/// Records of a write-ahead log, each with its length, replayed as after a crash.
+fn wal_record(bytes: &[u8]) -> Verdict {
+    let mut reader = Reader::new(bytes);
+    let mut records = Vec::new();
+    while let Some(record) = reader.record() {
+        match decode::<WalRecord>(record) {
+            Ok(record) => records.push(record),
+            Err(words) => return Verdict::Refused(words),
+        }
+    }
+    let blocks = vec![BlockBytes::from(FOUR.block.clone())];
+    Verdict::of(Committee::replay(FOUR.config(FOUR.logged), 1, records, blocks))
+}
+
+fn wal_seeds() -> Vec<(String, Vec<u8>)> {
+    let framed = |records: &[WalRecord]| {
+        let frame = |record: &WalRecord| {
+            let record = record.encode();
+            let length = u32::try_from(record.len()).expect("records are short");
+            [&length.to_be_bytes()[..], &record].concat()
+        };
+        records.iter().flat_map(frame).collect::<Vec<u8>>()
+    };
+    vec![("height".into(), framed(&FOUR.records)), ("begun".into(), framed(&FOUR.records[..2]))]
+}
+
+/// Four validators that have decided one block, with all that was said and logged.
+struct Four {
+    file: ZoneFile,
+    begins: Timestamp,
+    block: Vec<u8>,
+    header: Header,
+    messages: Vec<(String, Message)>,
+    /// The log of the validator with this key.
+    logged: u8,
+    records: Vec<WalRecord>,
+}
+
+static FOUR: LazyLock<Four> = LazyLock::new(Four::new);
+
+impl Four {
+    fn new() -> Self {
+        let file = zone_file(4);
+        let mut chain = Chain::of(&file);
+        let begins = chain.state.head().time;
+        let proposer = file.zone.validators.proposer(1, 0);
+        let state = State::genesis(file.zone.clone());
+        let later = begins.checked_add(Duration::from_secs(1)).expect("far from the end of time");
+        let block = state.propose(later, proposer, &[]).block;
+        let logged = u8::try_from(proposer).expect("one of four") + 1;
+        chain.block(Duration::from_secs(1), Vec::new());
+        let mut four = Self {
+            file,
+            begins,
+            block: block.encode(),
+            header: block.header,
+            messages: Vec::new(),
+            logged,
+            records: Vec::new(),
+        };
+        four.decide();
+        four
+    }
+
+    fn config(&self, n: u8) -> Config {
+        Config {
+            zone: self.file.zone.id(),
+            epoch: 0,
+            validators: self.file.zone.validators.clone(),
+            key: Some(key(n)),
+            timeouts: Timeouts::default(),
+            identify: identify_block,
+        }
+    }
+
+    /// Everybody hears everything, in order.
+    fn decide(&mut self) {
+        let mut said: BTreeMap<String, Message> = BTreeMap::new();
+        let mut committees: Vec<Committee> = (1..=4).map(|n| Committee::new(self.config(n), 1)).collect();
+        let mut inputs: VecDeque<(usize, Input)> =
+            (0..4).map(|at| (at, Input::Start { height: 1 })).collect();
+        while let Some((at, input)) = inputs.pop_front() {
+            for action in committees[at].handle(input) {
+                match action {
+                    Action::Publish(message) => {
+                        said.entry(name_of(&message)).or_insert_with(|| message.clone());
+                        let from = key(u8::try_from(at).expect("four") + 1).public();
+                        let others = (0..4).filter(|other| *other != at);
+                        inputs.extend(others.map(|to| (to, Input::Message { from, message: message.clone() })));
+                    }
+                    Action::Build { height, round, .. } => {
+                        let bytes = self.block.clone().into();
+                        inputs.push_back((at, Input::Built { height, round, bytes }));
+                    }
+                    Action::Judge { block, .. } => {
+                        inputs.push_back((at, Input::Judged { block, valid: true }));
+                    }
+                    Action::Append(record) if at + 1 == usize::from(self.logged) => self.records.push(record),
+                    Action::Fault(fault) => panic!("{fault}"),
+                    _ => {}
+                }
+            }
+        }
+        self.messages = said.into_iter().collect();
+        assert!(self.records.len() > 4, "a height was decided");
+    }
+}
+
+fn name_of(message: &Message) -> String {
+    match &message.body {
+        Body::Vote(Vote { kind, .. }, _) => format!("{kind:?}").to_ascii_lowercase(),
+        Body::Proposal(..) => "proposal".into(),
+        Body::Polka(_) => "polka".into(),
+        Body::Round(_) => "round".into(),
+    }
+}
+
+const LOG_FILE: &str = "fuzz.log";
+const LOG_SEED: Hash = Hash([6; 32]);
+
+/// A log of six acknowledged frames.
+struct Log {
+    bytes: Vec<u8>,
+    payloads: Vec<Vec<u8>>,
+    /// Where each frame begins.
+    begins: Vec<usize>,
+}
+
+static LOG: LazyLock<Log> = LazyLock::new(|| {
+    let mut disk = Memory::default();
+    let (mut log, _) = RecordLog::open(&mut disk, LOG_FILE, LOG_SEED).expect("an empty disk opens");
+    let mut begins = Vec::new();
+    for length in [1, 30, 200, 5, 64, 3] {
+        begins.push(disk.read(LOG_FILE).expect("memory does not fail").len());
+        log.push(&vec![0xa5; length]);
+        log.sync(&mut disk).expect("memory does not fail");
+    }
+    let (_, frames) = RecordLog::open(&mut disk, LOG_FILE, LOG_SEED).expect("it was just written");
+    let payloads = frames.into_iter().map(|(_, payload)| payload).collect();
+    Log { bytes: disk.read(LOG_FILE).expect("memory does not fail"), payloads, begins }
+});
+
+/// A log as it lies on a disk, damaged in any way: what opens is the beginning of what was written, goes on from
+/// there, and loses nothing that was acknowledged unless the damage looks like a torn end.
+fn record_log(bytes: &[u8]) -> Verdict {
+    let mut disk = Memory::default();
+    disk.edit(LOG_FILE, |file| *file = bytes.to_vec());
+    let frames = match RecordLog::open(&mut disk, LOG_FILE, LOG_SEED) {
+        Ok((mut log, frames)) => {
+            log.push(b"after");
+            log.sync(&mut disk).expect("memory does not fail");
+            frames
+        }
+        Err(error @ (LogError::Damaged { .. } | LogError::OtherZone { .. })) => {
+            return Verdict::Refused(error.to_string());
+        }
+        Err(LogError::Disk { error, .. }) => panic!("memory does not fail: {error}"),
+    };
+    let found: Vec<&[u8]> = frames.iter().map(|(_, payload)| &payload[..]).collect();
+    assert!(found.len() <= LOG.payloads.len(), "more was read than written");
+    assert!(found.iter().zip(&LOG.payloads).all(|(found, written)| found == written), "a changed record");
+    if found.len() < LOG.payloads.len() {
+        assert!(looks_torn(bytes, LOG.begins.get(found.len()).copied()), "acknowledged records are gone");
+    }
+    let (_, again) = RecordLog::open(&mut disk, LOG_FILE, LOG_SEED).expect("it was just opened and written");
+    assert_eq!(again.len(), found.len() + 1, "the log goes on where it was cut");
+    Verdict::Taken
+}
+
+/// Whether what is in the place of the first lost frame is what a crash may leave: nothing, less than a frame, a frame
+/// that reaches the end of the file or past it, or zeros.
+fn looks_torn(bytes: &[u8], begins: Option<usize>) -> bool {
+    let Some(rest) = begins.and_then(|begins| bytes.get(begins..)) else { return true };
+    let Some((length, _)) = rest.split_first_chunk::<4>() else { return true };
+    let claimed = u32::from_be_bytes(*length) as usize;
+    36 + claimed >= rest.len() || rest.iter().take(36).all(|byte| *byte == 0)
+}
+
+/// The disk of the only agent of a zone, block log and write-ahead log.
+struct Stored {
+    file: ZoneFile,
+    blocks: Vec<u8>,
+    wal: Vec<u8>,
+    height: u64,
+}
+
+static STORED: LazyLock<Stored> = LazyLock::new(|| {
+    simulate(async {
+        let mut agents = Agents::new(7, 1, Faults::default());
+        agents.start(1);
+        agents.reach(1, 3, Duration::from_secs(120)).await;
+        let read = |name| agents.disk(1).read(name).expect("memory does not fail");
+        let (blocks, wal) = (read(BLOCKS), read(WAL));
+        let height = agents.height(1);
+        Stored { file: agents.file.clone(), blocks, wal, height }
+    })
+});
+
+const BLOCKS: &str = "blocks.log";
+const WAL: &str = "wal.log";
+
+/// An agent starts on a damaged disk: it has a beginning of its blocks, or names the file that it cannot use.
+fn agent_disk(bytes: &[u8]) -> Verdict {
+    let mut reader = Reader::new(bytes);
+    let blocks = reader.record().unwrap_or_default().to_vec();
+    let wal = reader.rest().to_vec();
+    let disk = Memory::default();
+    disk.edit(BLOCKS, |file| *file = blocks);
+    disk.edit(WAL, |file| *file = wal);
+    let now = STORED.file.zone.created.checked_add(Duration::from_secs(3600)).expect("far from the end");
+    match Agent::open(STORED.file.zone.clone(), settings(1), disk, now) {
+        Ok((agent, _)) => {
+            // The agent is alone: what it finds undecided in its log it may decide at once.
+            assert!(agent.state().head().height <= STORED.height + 1, "more was read than written");
+            agent.state().audit();
+            Verdict::Taken
+        }
+        Err(error) => Verdict::Refused(error.to_string()),
+    }
+}
+
+fn agent_disk_seeds() -> Vec<(String, Vec<u8>)> {
+    let length = u32::try_from(STORED.blocks.len()).expect("a short log");
+    vec![("alone".into(), [&length.to_be_bytes()[..], &STORED.blocks, &STORED.wal].concat())]
+}
