@@ -338,15 +338,29 @@ pub enum TransactionError {
         /// Which of its terms.
         what: &'static str,
     },
-    /// The meter began below where it last ended: the same energy would be sold twice.
-    #[error("EVSE {evse}: the meter began at {begins} and had been at {had}")]
+    /// The same energy would be sold twice.
+    #[error(
+        "EVSE {evse}: the meter's register from {from} to {to} is claimed, {sold_from} to {sold_to} was sold"
+    )]
     MeterRegister {
         /// The outlet.
         evse: EvseId,
         /// The register at the contract's start.
-        begins: Energy,
-        /// The register after the last settled contract.
-        had: Energy,
+        from: Energy,
+        /// The register at its end.
+        to: Energy,
+        /// Where the first part of that begins that was sold before, or is too old to be sold.
+        sold_from: Energy,
+        /// Where that part ends.
+        sold_to: Energy,
+    },
+    /// The outlet has changed its meter more than once since the contract was made: nothing is known of its register.
+    #[error("EVSE {evse}: meter {meter} is neither the outlet's nor the one before it")]
+    MeterGone {
+        /// The outlet.
+        evse: EvseId,
+        /// The contract's meter.
+        meter: PublicKey,
     },
     /// A word of the contract is refused.
     #[error(transparent)]
@@ -427,8 +441,8 @@ pub enum TransactionError {
     /// The sender is no validator of the next epoch.
     #[error("account {0} is no validator of the next epoch")]
     NoValidator(AccountId),
-    /// A vote key that is in use.
-    #[error("key {0} votes already")]
+    /// A vote key that somebody votes with, has voted with, or will vote with.
+    #[error("key {0} is or was somebody's vote key")]
     VoteKeyUsed(PublicKey),
     /// Statements that do not convict anybody.
     #[error("this does not prove that validator {validator} of epoch {epoch} contradicted itself")]
@@ -468,7 +482,7 @@ pub enum TransactionError {
         /// The cap.
         cap: i64,
     },
-    /// Neither both parties nor the regulators signed.
-    #[error("contract {0}: both parties sign its resolution, or the regulators do")]
+    /// Neither both parties signed, nor did the regulators of a dispute.
+    #[error("contract {0}: both parties sign its resolution, or the regulators do if the buyer disputed it")]
     NotResolved(ContractId),
 }

@@ -30,12 +30,14 @@ pub struct Proposed {
     pub block: Block,
     /// Its changes, to be applied once it is decided.
     pub applied: Applied,
-    /// Candidates that cannot apply now, with the reason; they are not in the block.
+    /// Candidates that cannot apply now, with the reason; they are not in the block. Those that had only no room in it
+    /// are in neither.
     pub refused: Vec<(TransactionId, TransactionError)>,
 }
 
 impl State {
-    /// Builds the next block out of `candidates`, in order, as many as fit. `time` must be after the head's.
+    /// Builds the next block out of `candidates`, in order, as many as fit. `time` must be after the head's, and this
+    /// program must know the rules in force ([`State::known_rules`]).
     pub fn propose<'c>(
         &self,
         time: Timestamp,
@@ -57,6 +59,9 @@ impl State {
                     bytes += size;
                     transactions.push(candidate.signed().clone());
                 }
+                // It has its turn in a later block.
+                Err(TransactionError::Weight { weight, .. }) if weight <= Block::WEIGHT_MAX => break,
+                Err(TransactionError::FreeAccounts) => {}
                 Err(reason) => refused.push((candidate.transaction().id(), reason)),
             }
         }
@@ -295,6 +300,7 @@ fn dispatch(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), Transactio
         Body::SetPriceCap { cap, from } => governance::set_price_cap(draft, verified, *cap, *from),
         Body::SetAuditKey { key } => governance::set_audit_key(draft, verified, *key),
         Body::SetCircuit { station, circuit } => governance::set_circuit(draft, sender, *station, *circuit),
+        Body::ContractLower { contract, energy } => contract::lower(draft, sender, *contract, *energy),
         Body::RegisterEvse { station, number, connectors, power, meter } => {
             registry::evse(draft, sender, *station, *number, (*connectors, *power), *meter)
         }

@@ -1,7 +1,7 @@
 //! What the zone's people decide together: who validates in which epoch, by which rules, at which tariff, under which cap;
 //! and the bonds that stand behind votes. Each is an object of the state, so that it is under the root and can be proven.
 
-use crate::{Amount, LedgerError, Rules, Validator, ValidatorSet, zone::Zone};
+use crate::{Amount, End, Finished, LedgerError, Rules, Validator, ValidatorSet, zone::Zone};
 use ohmesh_units::{AccountId, Domain, Hash, Price, PublicKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -102,8 +102,9 @@ impl Governance {
     /// time would void it.
     pub const KEYS_MAX: usize = 4;
 
-    /// How long before it holds a tariff or a price cap must be on the ledger: longer than any auction and the charging
-    /// after it, so that nobody's terms change under it.
+    /// How long before it holds a tariff or a price cap must be on the ledger: longer than any auction, so that whoever
+    /// asks or bids knows what will hold when the contract is opened. An auction keeps the cap of its opening to its end,
+    /// a contract or hold the tariff of its opening.
     pub const NOTICE: Duration = Duration::from_secs(24 * 3600);
 
     /// The id of the only one.
@@ -172,6 +173,9 @@ pub struct Bond {
     pub bonded: Amount,
     /// What its owner has asked back, and when it is free, ascending; at most [`Bond::LEAVING_MAX`].
     pub leaving: Vec<(Timestamp, Amount)>,
+    /// The epoch that was running when its owner was last convicted, if it ever was: what the genesis gave it no longer
+    /// counts, and the key it voted with then never again.
+    pub convicted: Option<u64>,
 }
 
 impl Bond {
@@ -188,4 +192,11 @@ impl Bond {
     pub fn held(&self) -> Amount {
         self.leaving.iter().fold(self.bonded, |sum, (_, amount)| sum.saturating_add(*amount))
     }
+}
+
+/// The mark that a vote key leaves for ever: nobody is made to answer for what another, or it itself long ago, has
+/// signed with it.
+pub(crate) fn used_vote_key(key: &PublicKey) -> Finished {
+    const VOTE_KEY: Domain = Domain::new("ohmesh/1 vote key used");
+    Finished { id: VOTE_KEY.hash(&[&key.to_bytes()]), end: End::Used, content: Hash::ZERO }
 }

@@ -18,44 +18,86 @@
 //!
 //! # Transactions
 //!
-//! | name | sent by, also signed by | legs (journal: from -> to) | ends by itself | errors beside the common ones |
+//! The sender signs every one. Legs are named by journal; "burns" is a leg from the energy journal to nowhere. Where the
+//! rules ask for fees, what the sender pays beside these legs is its transaction's paid weight times the fee, burned in
+//! the energy journal in the same group ([`Body::paid_weight`]); rows marked * are free, because what they belong to has
+//! paid for them, or the ledger needs them.
+//!
+//! | name | sent by, also signed by | legs | ends by itself | errors beside the common ones |
 //! |---|---|---|---|---|
-//! | `OpenAccount` | the new account | none | never | `AccountExists`, `NotOwnAccount`, `Key` |
-//! | `Issue` | anybody, k treasurers | energy: outside -> `to` | never | `Treasurers`, `NotPositive`, `Text` |
-//! | `Burn` | the payer, k treasurers | energy: sender -> outside | never | `Treasurers`, `Insufficient` |
-//! | `Transfer` | the payer of every leg | 1 to 16, one group | never | `NotThePayer`, `ToItself`, `Legs`, `Insufficient` |
-//! | `Pend` | the payer | none; holds `amount` | at `timeout`, at most 30 days | `Timeout`, `PendingExists`, `Insufficient` |
-//! | `PendSale` | the buyer | none; holds price x energy | at `timeout`, at most 30 days | `NoEvse`, `BelowTariff`, `TooMuchEnergy`, `Insufficient` |
-//! | `Post` | the payee | energy: payer -> payee | - | `NoPending`, `NotThePayee`, `OtherKind`, `MoreThanHeld` |
-//! | `PostSale` | the seller, the meter | energy: buyer -> seller price x Wh; grid: seller -> distributor tariff x Wh | - | as `Post`, `NotSigned` |
+//! | `OpenAccount`* | the new account | none | never | `AccountExists`, `NotOwnAccount`, `Key`, `FreeAccounts` |
+//! | `OpenAccountFor` | anybody, the new owner | none | never | `AccountExists`, `Key` |
+//! | `Issue`* | anybody, k treasurers | energy: outside -> `to` | never | `Treasurers`, `NotPositive`, `Text` |
+//! | `Burn` | the payer, k treasurers | energy: sender -> outside | never | `Treasurers`, `NotPositive`, `Text`, `Insufficient` |
+//! | `Transfer` | the payer of every leg | 1 to 16, one group | never | `NotThePayer`, `ToItself`, `NotPositive`, `Legs`, `Insufficient` |
+//! | `Pend` | the payer | none; holds `amount` | at `timeout`, at most 30 days: back to the payer | `Timeout`, `ToItself`, `NotPositive`, `PendingExists`, `Insufficient` |
+//! | `PendSale` | the buyer | none; holds price x energy | at `timeout`, at most 30 days: back to the buyer | `NoEvse`, `Timeout`, `ToItself`, `NotPositive`, `BelowTariff`, `AboveCap`, `TooMuchEnergy`, `PendingExists`, `Insufficient` |
+//! | `Post` | the payee | energy: payer -> payee | - | `NoPending`, `NotThePayee`, `OtherKind`, `NotPositive`, `MoreThanHeld` |
+//! | `PostSale` | the seller, the meter | energy: buyer -> seller price x Wh; seller crosses tariff x Wh to grid; grid: seller -> distributor tariff x Wh; all at the hold's terms | - | `NoPending`, `NotThePayee`, `OtherKind`, `MoreThanHeld` |
 //! | `Void` | the payee | none; releases | - | `NoPending`, `NotThePayee` |
 //! | `RegisterStation` | the operator | none | never | `Text` |
 //! | `RegisterEvse` | the operator | none | never | `NoStation`, `NotTheOwner`, `Key`, `MeterBound`, `EmptyEvse` |
-//!
-//! | `KeyDeal`, `KeyHandout`, `KeyBlinding`, `KeyComplaint` | the validator it names | none | a step at 60 s: next attempt without the silent | `NoGeneration`, `NotTheValidator`, `Generation` |
-//! | `KeySolo` | the only validator | none | never | `NotAlone` |
-//! | `AuctionOpen` | the account that answers for the buyer | none | 120 s after the deadline: void | `NoEpochKey`, `NoArea`, `Deadline`, `BuyerKeyUsed`, `Intent` |
-//! | `AuctionBid` | the station's owner | none | - | `NoAuction`, `AuctionStep`, `UnfitEvse`, `BidTwice`, `Bid` |
-//! | `AuctionRelease` | the validator | none | opened, then 300 s: void | `AuctionStep`, `Release` |
-//! | `AuctionOutcome` | the buyer's account | none | awarded, then 120 s: void | `NotTheBuyer`, `AuctionStep`, `Outcome` |
-//! | `AuctionAccept` | the winner | none | accepted, then 600 s: void | `NotTheAward` |
-//! | `ContractOpen` | the buyer's account; inside: seller, then buyer | none; holds the escrow | at its expiry: all of it back | `ContractTerms`, `ContractExists`, `Contract` |
-//! | `ContractStart` | anybody; inside: the buyer | none | - | `NoContract`, `Contract` |
-//! | `ContractSettle` | the seller, or anybody with both signatures; inside: the meter | as `PostSale` | a claim after 24 h: paid | `MeterRegister`, `Contract` |
-//! | `ContractWaive` | the seller | none; releases | - | `NotThePayee`, `Contract` |
+//! | `KeyDeal`*, `KeyHandout`*, `KeyBlinding`*, `KeyComplaint`* | the validator it names | none | a step at 60 s: next attempt without the silent; the whole when other validators come: given up | `NoGeneration`, `NotTheValidator`, `Generation` |
+//! | `KeySolo`* | the only shareholder | none | never | `NoGeneration`, `NotTheValidator`, `NotAlone` |
+//! | `AuctionOpen` | the account that answers for the buyer | none | 120 s after the deadline: void | `NoEpochKey`, `NoArea`, `Deadline`, `AboveCap`, `NoRenewableCertificates`, `AuctionExists`, `BuyerKeyUsed`, `Intent` |
+//! | `AuctionBid` | the station's owner | none | - | `NoAuction`, `NoStation`, `NotTheOwner`, `NoEvse`, `UnfitEvse`, `AuctionStep`, `BidTwice`, `NoArea`, `Bid` |
+//! | `AuctionRelease`* | the validator it names, of the key's holders | none | opened, then 300 s: void | `NoAuction`, `NotTheValidator`, `AuctionStep`, `Release` |
+//! | `AuctionOutcome`* | the buyer's account | none | awarded, then 120 s: void | `NoAuction`, `NotTheBuyer`, `AuctionStep`, `Outcome` |
+//! | `AuctionAccept`* | the winner | none | accepted, then 600 s: void | `NoAuction`, `NotTheAward` |
+//! | `ContractOpen` | the buyer's account; inside: seller, then buyer | none; holds the escrow | at its expiry: all of it back | `NoAuction`, `AuctionStep`, `NoEvse`, `ContractTerms`, `ContractExists`, `Contract`, `Insufficient` |
+//! | `ContractStart`* | anybody; inside: the buyer | none | - | `NoContract`, `Contract` |
+//! | `ContractSettle`* | the seller, or anybody with both signatures; inside: the meter | as `PostSale`, at the contract's terms; the rest of the escrow back; a claim: none yet | a claim after 24 h: paid as `PostSale` | `NoContract`, `MeterRegister`, `MeterGone`, `Contract` |
+//! | `ContractWaive`* | the seller; inside: the seller | none; releases | - | `NoContract`, `NotThePayee`, `Contract` |
+//! | `ContractDispute`* | the buyer's account | none | after 7 days: the claim is paid | `NoContract`, `Contract` |
+//! | `ContractLower` | the seller | none; the claim is less | - | `NoContract`, `Contract` |
+//! | `ContractResolve`* | anybody; buyer and seller, or of a disputed claim k regulators | as `PostSale`, at most the claim; the rest of the escrow back | - | `NoContract`, `NotResolved`, `Contract` |
+//! | `SetValidators` | anybody, validators with more than 2/3 of the stake | none | with its block, which ends the epoch | `OtherEpoch`, `Stake`, `BondTooSmall`, `VoteKeyUsed`, `Validators` |
+//! | `Upgrade` | anybody, validators with more than 2/3 of the stake | none | in force from the next epoch on | `OtherEpoch`, `Stake`, `Rules` |
+//! | `VoteKey`* | a validator of the next epoch, the key | none | with the next epoch | `OtherEpoch`, `Key`, `NoValidator`, `VoteKeyUsed` |
+//! | `Bond` | anybody | none; holds `amount` | never | `NotPositive`, `Insufficient` |
+//! | `Unbond` | the bond's owner | none | after 28 days: free | `NotPositive`, `NoBond`, `BondTooSmall`, `Full` |
+//! | `Convict`* | anybody | burns all of the culprit's bond, what leaves included | with its block the culprit's seat; the epoch's memory 28 days after its end | `NoEpoch`, `NoContradiction`, `ConvictedAlready` |
+//! | `SetTariff` | the distributor | none | in force from its time on, 24 h ahead or more | `NotTheDistributor`, `NotPositive`, `Notice` |
+//! | `SetPriceCap` | anybody, k regulators | none | in force from its time on, 24 h ahead or more | `Regulators`, `NotPositive`, `Notice` |
+//! | `SetAuditKey` | anybody, k regulators | none | never | `Regulators`, `Key` |
+//! | `SetCircuit` | the distributor | none | when the station moves | `NotTheDistributor`, `NoStation` |
 //!
 //! Deposits and forfeits of auctions do not exist yet: an auction that runs out of time ends without money moving.
 //!
 //! Common to all: `OtherZone`, `WrongSignature`, `TooManySignatures`, `NotSigned`, `NoAccount`, `AlreadyApplied`,
-//! `OtherContent`, `Expired`, `ValidTooLong`, `Overflow`, `Full`. A block that holds a transaction which cannot apply is
-//! refused as a whole; whoever proposes leaves such a one out.
+//! `OtherContent`, `Expired`, `ValidTooLong`, `Overflow`, `Full`, `Weight`, and `Fee` of those that are paid for. A block
+//! that holds a transaction which cannot apply is refused as a whole; whoever proposes leaves such a one out.
 //!
-//! Opening an account and paying for a transaction cost nothing yet; what bounds them is the size of a block.
+//! # What is burned
 //!
-//! # Invariants checked after every block, in release builds too
+//! What `Burn` pays out of the zone, every fee, and the bond of a validator that contradicted itself: so that nobody who
+//! orders transactions earns by filling blocks or by framing others. Nothing else leaves but by `Burn`.
 //!
-//! I1 and I2 over the balances touched, I3, I4, I7 (at each sale), I10; I9 and the whole of I1 to I4 by [`State::audit`].
-//! With one validator its operator can censor, roll back and mint: nobody else holds a copy that would contradict.
+//! # Epochs, validators, bonds
+//!
+//! An epoch ends with the first block at or after its time, or with the block that decided on other validators. Vote keys
+//! are never used by a second validator, nor a second time by the same one: each leaves a mark for ever when its first
+//! epoch begins. What the genesis
+//! gave a validator as stake needs no bond until it is convicted; then it may come back, if more than two thirds of the
+//! stake say so, with a bond for all of its stake and a new vote key. The only validator of a zone keeps its seat when it
+//! is convicted: nobody else could make the next block. A rise of the bond binds whoever is named from then on.
+//!
+//! # The meter's register
+//!
+//! A contract's record says from where to where the lifetime register of its meter ran. The outlet remembers the highest
+//! end that was sold and at most [`Evse::GAPS_MAX`] unsold parts below it; a record may take a part of one of those, or
+//! begin at or after the end, and is refused if any of it was sold before (`MeterRegister`). So two contracts of one
+//! outlet settle in any order, and no Wh twice. When there are too many unsold parts, the lowest can be sold no more. An
+//! outlet that changes its meter keeps this of the meter before, and of no earlier one (`MeterGone`). Holds (`PendSale`)
+//! have no record: the meter's key signs their energy, and is trusted to sign each Wh once.
+//!
+//! # Invariants checked in release builds too
+//!
+//! After every block: I1 and I2 over the balances touched, I3, I4 (holds, escrows, bonds), I10. At each sale: I7. At each
+//! step of a contract: I5, forward only and one terminal state. At each award: I8, the winner's bid is one of those that
+//! were on the ledger before the deadline, and the outcome's proof was checked against all of them. I9 and the whole of I1
+//! to I4 by [`State::audit`]. With one validator its operator can censor, roll back and mint: nobody else holds a copy
+//! that would contradict.
 
 #![deny(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::float_arithmetic, clippy::iter_over_hash_type))]
@@ -69,7 +111,10 @@ mod governance;
 mod hand_over;
 mod object;
 mod proof;
+mod register;
 mod rules;
+mod sale;
+mod snapshot;
 mod state;
 mod transaction;
 pub mod tree;
@@ -82,15 +127,18 @@ pub use error::{LedgerError, TransactionError};
 pub use evidence::Evidence;
 pub use execute::{Proposed, blocks_needed, open_block, open_block_knowing};
 pub use governance::{Bond, Epoch, Governance, KeyHolders, PriceCap, Tariff};
-pub use hand_over::HandOver;
+pub use hand_over::{Anchor, HandOver, HandOverError};
 pub use object::{
     Account, Auction, Award, Balance, Children, End, Evse, Finished, Holding, KeyGeneration, Object, Pending,
     Sale, Station, epoch_key_id,
 };
 pub use proof::{Answer, Proof, ProvenAccount, Query, proven_object};
+pub use register::{Gap, OldMeter};
 pub use rules::Rules;
+pub use sale::SaleRecord;
+pub use snapshot::{Chunk, Manifest, Part, SnapshotError};
 pub use state::{
-    Applied, Flow, Head, JournalRoots, Posting, State, StateRoots, Totals, TreeName, postings_root,
+    Applied, Flow, Head, JournalRoots, Posting, Restore, State, StateRoots, Totals, TreeName, postings_root,
 };
 pub use transaction::{
     Amount, Asset, Body, Journal, KeySignature, Leg, SignedTransaction, Transaction, Verified,

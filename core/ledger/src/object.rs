@@ -1,6 +1,6 @@
 //! What the state holds, one object a slot, and the balances of the two journals.
 
-use crate::{Amount, Asset, Bond, Epoch, Governance, TransactionError};
+use crate::{Amount, Asset, Bond, Epoch, Gap, Governance, OldMeter, TransactionError};
 use ohmesh_auction::{
     bid::LedgeredBid,
     intent::VerifiedIntent,
@@ -177,8 +177,12 @@ pub struct Evse {
     pub power: Power,
     /// The key with which its meter signs.
     pub meter: PublicKey,
-    /// The meter's lifetime register after the last settled contract: no later one may begin below it.
+    /// The meter's lifetime register after the highest reading that was sold.
     pub register: Energy,
+    /// What was not sold below it, ascending; at most [`Evse::GAPS_MAX`].
+    pub gaps: Vec<Gap>,
+    /// The meter before this one, while contracts of it may be open.
+    pub before: Option<Box<OldMeter>>,
 }
 
 impl Evse {
@@ -237,7 +241,7 @@ pub enum End {
     NobodyEligible,
     /// An auction ran out of time.
     TimedOut,
-    /// A buyer's one-time key, or a meter's key, has been used.
+    /// A buyer's one-time key, a meter's key or a validator's vote key has been used.
     Used,
     /// A validator's bond was burned.
     Slashed,

@@ -1,8 +1,8 @@
 //! Proofs of single leaves against a header, and the questions a phone asks an agent.
 
 use crate::{
-    Account, Balance, Certificate, Header, Journal, LedgerError, Object, SignedTransaction, State,
-    StateRoots, TreeName, Voters, tree::TreeRoot,
+    Account, Balance, Certificate, Header, Journal, LedgerError, Manifest, Object, Part, SignedTransaction,
+    State, StateRoots, TreeName, Voters, tree::TreeRoot,
 };
 use ohmesh_units::{AccountId, AuctionId, Canonical, Hash, TransactionId, ZoneId};
 use serde::{Deserialize, Serialize};
@@ -105,11 +105,31 @@ pub enum Query {
         /// The first epoch whose end is wanted.
         from: u64,
     },
+    /// As [`Query::Account`], and then each of these objects that there is, in order: one header for all of them.
+    Several {
+        /// The account.
+        account: AccountId,
+        /// At most [`Query::SEVERAL_MAX`].
+        objects: Vec<Hash>,
+    },
+    /// What the newest snapshot that the agent serves is of.
+    Snapshot,
+    /// A part of a snapshot.
+    SnapshotChunk {
+        /// The height of the snapshot, from its manifest.
+        height: u64,
+        /// Which part of the state.
+        part: Part,
+        /// The slot that the chunk begins with: where the one before it ended.
+        from: u32,
+    },
 }
 
 impl Query {
     /// Contract messages in one question or answer at most.
     pub const SALE_MESSAGES_MAX: usize = 16;
+    /// Objects in one question for several at most: two for each purchase that a phone may have open, and a few more.
+    pub const SEVERAL_MAX: usize = 48;
 }
 
 impl Canonical for Query {
@@ -138,6 +158,11 @@ pub enum Answer {
     Sale(Vec<ohmesh_contract::Message>),
     /// Hand-overs in order; none if that epoch has not ended.
     HandOvers(Vec<crate::HandOver>),
+    /// The manifest of the newest snapshot; none before the first.
+    Snapshot(Option<Box<Manifest>>),
+    /// The canonical bytes of a [`Chunk`](crate::Chunk); none if the agent has no chunk that begins there, or no longer has
+    /// that snapshot.
+    SnapshotChunk(Option<Vec<u8>>),
 }
 
 impl Canonical for Answer {

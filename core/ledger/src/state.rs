@@ -7,17 +7,20 @@
 //! totals. The maps from id to slot are a function of the leaves, so a snapshot of the leaves restores them.
 
 mod draft;
+mod restore;
 
 pub(crate) use draft::Draft;
+pub use restore::Restore;
 
 use ohmesh_auction::key::EpochKey;
 
 use crate::{
-    Account, Asset, Balance, End, Epoch, Governance, Journal, Object, ValidatorSet,
+    Account, Asset, Balance, End, Epoch, Governance, Journal, Object, SaleRecord, ValidatorSet,
     tree::{Tree, TreePlan, TreeRoot},
 };
 use ohmesh_units::{
-    AccountId, Canonical, Domain, Energy, Hash, Timestamp, TransactionId, ZoneId, to_postcard,
+    AccountId, Canonical, DecodeError, Domain, Energy, Hash, Timestamp, TransactionId, ZoneId, from_postcard,
+    to_postcard,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -86,7 +89,7 @@ pub struct Totals {
     pub flows: [[Flow; 2]; 2],
     /// Holds opened, contracts' escrows included.
     pub pendings_opened: u64,
-    /// Holds that were paid, given up, timed out.
+    /// Holds that were paid or burned, given up, timed out.
     pub pendings_ended: [u64; 3],
     /// All energy sold.
     pub sold: Energy,
@@ -109,7 +112,7 @@ impl Totals {
         self.pendings_ended[at] += 1;
     }
 
-    fn hash(&self) -> Hash {
+    pub(crate) fn hash(&self) -> Hash {
         const TOTALS: Domain = Domain::new("ohmesh/1 totals");
         TOTALS.hash(&[&to_postcard(self)])
     }
@@ -183,8 +186,21 @@ pub(crate) struct BlockIds {
 
 impl BlockIds {
     fn leaf(&self) -> Hash {
+        Self::leaf_of(&self.content())
+    }
+
+    pub(crate) fn leaf_of(content: &[u8]) -> Hash {
         const IDS: Domain = Domain::new("ohmesh/1 applied ids");
-        IDS.hash(&[&to_postcard(&(self.time, &self.ids))])
+        IDS.hash(&[content])
+    }
+
+    pub(crate) fn content(&self) -> Vec<u8> {
+        to_postcard(&(self.time, &self.ids))
+    }
+
+    pub(crate) fn from_content(content: &[u8]) -> Result<Self, DecodeError> {
+        let (time, ids) = from_postcard("applied ids", content)?;
+        Ok(Self { time, ids })
     }
 }
 
@@ -208,9 +224,9 @@ pub struct State {
     pub(crate) governance_slot: u32,
     /// The slot of the running epoch.
     epoch_slot: u32,
-    object_tree: Tree,
-    balance_trees: [Tree; 2],
-    id_tree: Tree,
+    pub(crate) object_tree: Tree,
+    pub(crate) balance_trees: [Tree; 2],
+    pub(crate) id_tree: Tree,
     roots: StateRoots,
 }
 
@@ -229,6 +245,8 @@ pub struct Applied {
     pub postings: [Vec<Posting>; 2],
     /// Holds that ended by their timeout.
     pub expired: Vec<Hash>,
+    /// What was sold, in the order of the legs; not under any root.
+    pub sales: Vec<SaleRecord>,
 }
 
 impl Applied {
@@ -280,6 +298,9 @@ impl State {
             }
         }
         let (validators, created) = (state.zone.validators.clone(), state.zone.created);
+        for validator in validators.all() {
+            state.put_first(Object::Finished(crate::governance::used_vote_key(&validator.vote)));
+        }
         let generation = crate::execute::first_generation(id, 0, &validators, created);
         state.put_first(Object::Generation(Box::new(generation)));
         state.epoch_slot = state.object_tree.count();
@@ -442,6 +463,7 @@ impl State {
             tree.apply(plan);
         }
         self.id_tree.apply(applied.plans.ids);
+        self.id_tree.forget_before(self.ids_from);
         let running = Epoch::id(self.governance().epoch);
         self.epoch_slot = *self.slots.get(&running).expect("the running epoch is in the state");
         self.totals = applied.totals;

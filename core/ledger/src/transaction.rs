@@ -229,7 +229,7 @@ pub enum Body {
         /// The contract.
         contract: ContractId,
     },
-    /// Ends a dispute with the energy that is to be paid: both parties sign, or the regulators do.
+    /// Ends a claim with the energy that is to be paid: both parties sign, or the regulators do once it is disputed.
     ContractResolve {
         /// The contract.
         contract: ContractId,
@@ -278,14 +278,14 @@ pub enum Body {
     SetTariff {
         /// The fee a kWh; not negative.
         price: Price,
-        /// From when it holds; at least [`Governance::NOTICE`] ahead.
+        /// From when it holds; at least [`Governance::NOTICE`](crate::Governance::NOTICE) ahead.
         from: Timestamp,
     },
     /// The highest price from some time on; the regulators sign.
     SetPriceCap {
         /// The cap a kWh, positive; none: anything goes.
         cap: Option<Price>,
-        /// From when it holds; at least [`Governance::NOTICE`] ahead.
+        /// From when it holds; at least [`Governance::NOTICE`](crate::Governance::NOTICE) ahead.
         from: Timestamp,
     },
     /// The key whose word lets totals be exported; the regulators sign.
@@ -299,6 +299,13 @@ pub enum Body {
         station: StationId,
         /// The distributor's number for it; none: unknown.
         circuit: Option<u32>,
+    },
+    /// The seller takes something off its claim.
+    ContractLower {
+        /// The contract.
+        contract: ContractId,
+        /// What it claims from now on: less than before.
+        energy: Energy,
     },
 }
 
@@ -325,11 +332,13 @@ impl Body {
     }
 
     /// The weight that the sender pays for: what opens something pays for all of its later steps, so that nobody who is
-    /// owed money has to have some; what the ledger itself needs of its validators is free.
+    /// owed money has to have some; what the ledger itself needs of its validators is free, and so is the issue that
+    /// brings the first money. What can be repeated at will is always paid for.
     pub fn paid_weight(&self, signatures: usize) -> u32 {
         let signatures = u32::try_from(signatures).unwrap_or(u32::MAX);
         match self {
             Self::OpenAccount { .. }
+            | Self::Issue { .. }
             | Self::KeyDeal(_)
             | Self::KeyHandout(_)
             | Self::KeyBlinding(_)

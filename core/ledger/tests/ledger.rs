@@ -6,13 +6,19 @@
 mod attacks;
 #[path = "ledger/auctions.rs"]
 mod auctions;
+#[path = "ledger/contracts.rs"]
+mod contracts;
 #[path = "ledger/golden.rs"]
 mod golden;
+#[path = "ledger/governance.rs"]
+mod governance;
 #[path = "ledger/journals.rs"]
 mod journals;
 #[path = "ledger/model.rs"]
 mod model;
 #[path = "ledger/random.rs"]
 mod random;
+#[path = "ledger/snapshots.rs"]
+mod snapshots;
 #[path = "ledger/town.rs"]
 mod town;

@@ -5,9 +5,9 @@ use crate::{
     world::{EXPORTER, ONE_TIME, SELLERS, STREET, evse, meter},
 };
 use ohmesh_contract::{
-    Action, Agreement, Bill, BuyerInput, BuyerSession, BuyerSnapshot, Checkpoint, Contract, Evidence, Message,
-    MeterRecord, Offer, OnLedger, Reading, Receipt, Release, Sale, SellerInput, SellerKeys, SellerSession,
-    SellerSnapshot, Signed, Start, Statement, Stop, Terms,
+    Action, Agreement, Bill, BuyerInput, BuyerSession, BuyerSnapshot, Checkpoint, Contract, Evidence,
+    Message, MeterRecord, Offer, OnLedger, Reading, Receipt, Release, Sale, SellerInput, SellerKeys,
+    SellerSession, SellerSnapshot, Signed, Start, Statement, Stop, Terms,
 };
 use ohmesh_ledger::{Object, State};
 use ohmesh_tests::key;
@@ -190,12 +190,12 @@ fn offer_anew(offer: &Offer) -> Offer {
 fn contract_record(bytes: &[u8]) -> Verdict {
     let Some((kind, bytes)) = bytes.split_first() else { return Verdict::Refused("no bytes".into()) };
     Verdict::of(match kind {
-        b't' => decode::<Terms>(bytes).map(|terms| drop(terms.id())),
-        b'c' => decode::<Contract>(bytes).map(|contract| drop((contract.id(), contract.deadline()))),
+        b't' => decode::<Terms>(bytes).map(|terms| terms.id()).map(|_| ()),
+        b'c' => decode::<Contract>(bytes).map(|contract| contract.deadline()).map(|_| ()),
         b'b' => decode::<BuyerSnapshot>(bytes).map(resume_buyer),
         b's' => decode::<SellerSnapshot>(bytes).map(resume_seller),
         b'e' => decode::<Evidence>(bytes).map(drop),
-        b'r' => decode::<Receipt>(bytes).map(|receipt| drop(receipt.is_overbilled())),
+        b'r' => decode::<Receipt>(bytes).map(|receipt| receipt.is_overbilled()).map(|_| ()),
         b'$' => decode::<Bill>(bytes).map(drop),
         b'a' => decode::<Agreement>(bytes).map(|agreement| drop(agreement.verify())),
         b'S' => statement::<Start>(bytes),
@@ -207,7 +207,7 @@ fn contract_record(bytes: &[u8]) -> Verdict {
 }
 
 fn statement<T: Statement>(bytes: &[u8]) -> Result<(), String> {
-    decode::<Signed<T>>(bytes).map(|signed| drop(signed.claim(key(ONE_TIME).public()).holds()))
+    decode::<Signed<T>>(bytes).map(|signed| signed.claim(key(ONE_TIME).public()).holds()).map(|_| ())
 }
 
 fn resume_buyer(kept: BuyerSnapshot) {

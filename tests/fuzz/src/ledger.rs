@@ -2,15 +2,16 @@
 
 use crate::{
     KIB, MIB, Target, Verdict, decode,
-    world::{BUYER, SELLERS, STREET, certify, evse, key_of, sign_anew, voters, zone_file},
+    world::{BUYER, SELLERS, STREET, certify, evse, hand_over, key_of, sign_anew, voters, zone_file},
 };
 use ohmesh_ledger::{
-    Answer, Block, Certificate, Header, Object, Proof, ProvenAccount, Proposed, Query, SignedTransaction, State,
-    Verified, Vote, VoteKind, ZoneFile, open_block, proven_object, transactions_root,
+    Answer, Block, Certificate, HandOver, Header, Object, Proof, Proposed, ProvenAccount, Query,
+    SignedTransaction, State, Verified, Vote, VoteKind, Voters, ZoneFile, open_block, proven_object,
+    transactions_root,
 };
 use ohmesh_tests::account;
 use ohmesh_units::{Canonical, Hash, Signature, Timestamp, TransactionId};
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 pub const TRANSACTION: Target = Target {
     name: "transaction",
@@ -30,11 +31,26 @@ pub const CERTIFICATE: Target = Target {
     seeds: certificate_seeds,
     words: &["certificate", "validator"],
     memory_max: 256 * KIB,
-    cost: 4,
+    cost: 6,
 };
 
-pub const PROOF: Target =
-    Target { name: "proof", run: proof, seeds: proof_seeds, words: &["proof", "of"], memory_max: MIB, cost: 2 };
+pub const HAND_OVER: Target = Target {
+    name: "hand_over",
+    run: hand_over_bytes,
+    seeds: || vec![("first".into(), hand_over().0.encode())],
+    words: &["hand-over", "certificate", "epoch", "validator"],
+    memory_max: 256 * KIB,
+    cost: 6,
+};
+
+pub const PROOF: Target = Target {
+    name: "proof",
+    run: proof,
+    seeds: proof_seeds,
+    words: &["proof", "of"],
+    memory_max: MIB,
+    cost: 12,
+};
 
 pub const QUERY: Target =
     Target { name: "query", run: query, seeds: query_seeds, words: &["query"], memory_max: 4 * MIB, cost: 1 };
@@ -42,16 +58,22 @@ pub const QUERY: Target =
 pub const ANSWER: Target =
     Target { name: "answer", run: answer, seeds: answer_seeds, words: &[], memory_max: 32 * MIB, cost: 8 };
 
-pub const OBJECT: Target =
-    Target { name: "object", run: object, seeds: object_seeds, words: &["object"], memory_max: 4 * MIB, cost: 4 };
+pub const OBJECT: Target = Target {
+    name: "object",
+    run: object,
+    seeds: object_seeds,
+    words: &["object"],
+    memory_max: 4 * MIB,
+    cost: 4,
+};
 
 pub const ZONE_FILE: Target = Target {
     name: "zone_file",
     run: zone_file_bytes,
     seeds: || vec![("one".into(), zone_file(1).encode()), ("four".into(), zone_file(4).encode())],
-    words: &["zone", "validators"],
+    words: &["zone", "validators", "rules"],
     memory_max: 4 * MIB,
-    cost: 4,
+    cost: 8,
 };
 
 /// A transaction as a phone sends it: decoded, its signatures checked, tried on each state; and again, signed anew.
@@ -70,26 +92,26 @@ fn transaction(bytes: &[u8]) -> Verdict {
     }
 }
 
+/// Taken by any state of its zone; else refused in the words of the first, which is the one with the most in it.
 fn try_everywhere(signed: SignedTransaction) -> Verdict {
-    let mut refusal = String::new();
-    for state in STREET.states() {
-        let verified = match Verified::one(state.zone_id(), signed.clone()) {
-            Ok(verified) => verified,
-            Err(error) => {
-                refusal = error.to_string();
-                continue;
-            }
-        };
-        let time = soon(state);
-        match state.try_transaction(time, &verified) {
-            Ok(()) => {
-                agree(state, time, &[verified]);
-                return Verdict::Taken;
-            }
-            Err(error) => refusal = error.to_string(),
+    let zone = signed.transaction.zone;
+    let mut refusals = Vec::new();
+    for state in STREET.states().filter(|state| *state.zone_id() == zone) {
+        match try_on(state, signed.clone()) {
+            Ok(()) => return Verdict::Taken,
+            Err(refusal) => refusals.push(refusal),
         }
     }
-    Verdict::Refused(refusal)
+    let nobody = || format!("transaction {} is for zone {zone}", signed.transaction.id());
+    Verdict::Refused(refusals.into_iter().next().unwrap_or_else(nobody))
+}
+
+fn try_on(state: &State, signed: SignedTransaction) -> Result<(), String> {
+    let verified = Verified::one(state.zone_id(), signed).map_err(|error| error.to_string())?;
+    let time = soon(state);
+    state.try_transaction(time, &verified).map_err(|error| error.to_string())?;
+    agree(state, time, &[verified]);
+    Ok(())
 }
 
 fn soon(state: &State) -> Timestamp {
@@ -180,7 +202,24 @@ fn signatures_of(certificate: &Certificate) -> Vec<(u16, Signature)> {
 }
 
 fn certificate_seeds() -> Vec<(String, Vec<u8>)> {
-    vec![("newest".into(), certify(newest(), 1).encode())]
+    vec![("newest".into(), certify(newest(), voters(&STREET.chain.state)).encode())]
+}
+
+/// The end of an epoch, to somebody who knows the voters of that epoch.
+fn hand_over_bytes(bytes: &[u8]) -> Verdict {
+    static KNOWN: LazyLock<(HandOver, Voters)> = LazyLock::new(hand_over);
+    let (honest, voters) = &*KNOWN;
+    match decode::<HandOver>(bytes) {
+        Ok(found) => {
+            let verdict = Verdict::of(found.verify(&honest.header.zone, 0, voters));
+            assert!(
+                verdict != Verdict::Taken || found.voters == honest.voters,
+                "other voters are handed over to"
+            );
+            verdict
+        }
+        Err(words) => Verdict::Refused(words),
+    }
 }
 
 /// A proof, alone and as a part of an account's.
@@ -196,7 +235,7 @@ fn proof(bytes: &[u8]) -> Verdict {
     for at in 0..honest.len() {
         let mut proofs = honest.clone();
         proofs[at] = proof.clone();
-        let head = (newest().clone(), certify(newest(), 1));
+        let head = (newest().clone(), certify(newest(), voters(&STREET.chain.state)));
         if let Ok(proven) = ProvenAccount::verify(state.zone_id(), voters(state), &buyer, head, &proofs) {
             assert_eq!(proofs, honest, "another proof of {proven:?}");
         }
@@ -228,6 +267,7 @@ fn query_seeds() -> Vec<(String, Vec<u8>)> {
         ("transaction", Query::Transaction(id)),
         ("blocks", Query::Blocks { from: 3 }),
         ("epoch_key", Query::EpochKey(0)),
+        ("hand_overs", Query::HandOvers { from: 0 }),
         ("sale", Query::Sale { auction, messages: crate::contract::messages() }),
     ];
     list.into_iter().map(|(name, query)| (name.to_owned(), query.encode())).collect()
@@ -241,7 +281,9 @@ fn answer(bytes: &[u8]) -> Verdict {
     };
     let state = &STREET.chain.state;
     match answer {
-        Answer::Head(Some(head)) => Verdict::of(head.1.verify_header(&head.0, state.zone_id(), voters(state))),
+        Answer::Head(Some(head)) => {
+            Verdict::of(head.1.verify_header(&head.0, state.zone_id(), voters(state)))
+        }
         Answer::Proofs(head, proofs) => {
             for proof in &proofs {
                 let _ = proven_object(proof, &head.0);
@@ -263,7 +305,7 @@ fn answer(bytes: &[u8]) -> Verdict {
 
 fn answer_seeds() -> Vec<(String, Vec<u8>)> {
     let state = &STREET.chain.state;
-    let head = || Box::new((newest().clone(), certify(newest(), 1)));
+    let head = || Box::new((newest().clone(), certify(newest(), voters(&STREET.chain.state))));
     let account = state.prove_account(&account(BUYER)).expect("the buyer has an account");
     let auction = state.prove_object(&STREET.sale.intent.id().into()).expect("the auction is open");
     let block = STREET.chain.blocks.last().expect("the street has blocks").clone();
@@ -276,8 +318,9 @@ fn answer_seeds() -> Vec<(String, Vec<u8>)> {
         ("applied", Answer::Applied(Hash([7; 32]))),
         ("unknown", Answer::Unknown),
         ("refused", Answer::Refused("the mempool is full".into())),
-        ("blocks", Answer::Blocks(vec![(block, certify(newest(), 1))])),
+        ("blocks", Answer::Blocks(vec![(block, certify(newest(), voters(&STREET.chain.state)))])),
         ("sale", Answer::Sale(crate::contract::messages())),
+        ("hand_overs", Answer::HandOvers(vec![hand_over().0])),
     ];
     list.into_iter().map(|(name, answer)| (name.to_owned(), answer.encode())).collect()
 }

@@ -1,7 +1,7 @@
 //! `replay`: the fuzz targets on a stable compiler.
 //!
 //! ```text
-//! replay                          every target: its corpus and its share of 200,000 units of mutations
+//! replay                          every target: its corpus and its share of 3,000,000 units of mutations
 //! replay --units N --seed S       more, or others
 //! replay --target T               one target
 //! replay --target T --mutation N  one mutation, to look at
@@ -20,7 +20,7 @@ use std::{process::ExitCode, str::FromStr};
 static ALLOCATOR: Counting = Counting;
 
 /// Units of the bounded replay: a mutation of a target costs so many of them.
-const UNITS: u64 = 200_000;
+const UNITS: u64 = 3_000_000;
 /// The fewest mutations of each target.
 const MUTATIONS_MIN: u64 = 200;
 
@@ -44,8 +44,13 @@ struct Wanted {
 
 impl Wanted {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut wanted =
-            Self { targets: TARGETS.iter().collect(), units: UNITS, seed: 1, mutation: None, is_writing: false };
+        let mut wanted = Self {
+            targets: TARGETS.iter().collect(),
+            units: UNITS,
+            seed: 1,
+            mutation: None,
+            is_writing: false,
+        };
         while let Some(name) = arguments.next() {
             let value = |arguments: &mut dyn Iterator<Item = String>| {
                 arguments.next().ok_or(format!("{name} wants a value"))
@@ -66,22 +71,26 @@ impl Wanted {
     }
 
     fn run(&self) -> Result<(), String> {
-        // What a target's panic says is in its failure; the trace of each would drown it.
-        std::panic::set_hook(Box::new(|_| {}));
-        for target in &self.targets {
-            if self.is_writing {
-                write(target).map_err(|error| format!("{}: {error}", target.name))?;
-            } else {
-                self.one(target)?;
-            }
+        if !self.is_writing {
+            // What a target's panic says is in its failure; the trace of each would drown it.
+            std::panic::set_hook(Box::new(|_| {}));
         }
-        Ok(())
+        let mut failed = Vec::new();
+        for target in &self.targets {
+            let done = match self.is_writing {
+                true => write(target).map_err(|error| format!("{}: {error}", target.name)),
+                false => self.one(target),
+            };
+            failed.extend(done.err());
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
     }
 
     fn one(&self, target: &'static Target) -> Result<(), String> {
         let files = corpus(target).map_err(|error| format!("{}: no corpus: {error}", target.name))?;
-        // The targets' worlds are made once; that is nobody's memory.
-        let _ = (target.run)(&files.first().ok_or(format!("{}: an empty corpus", target.name))?.1);
+        if files.is_empty() {
+            return Err(format!("{}: an empty corpus", target.name));
+        }
         let mutations = match self.mutation {
             Some(one) => one..one + 1,
             None => 0..(self.units / TARGETS.len() as u64 / target.cost as u64).max(MUTATIONS_MIN),

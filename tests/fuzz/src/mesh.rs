@@ -11,7 +11,7 @@ use ohmesh_units::{Area, Canonical, Hash, Reader, Timestamp};
 use std::time::Duration;
 
 pub const GOSSIP: Target =
-    Target { name: "gossip", run: gossip, seeds: gossip_seeds, words: &[], memory_max: 4 * MIB, cost: 1 };
+    Target { name: "gossip", run: gossip, seeds: gossip_seeds, words: &[], memory_max: 4 * MIB, cost: 5 };
 
 pub const LINK_FRAME: Target = Target {
     name: "link_frame",
@@ -64,7 +64,10 @@ fn gossip(bytes: &[u8]) -> Verdict {
 fn check_action(action: &Action) {
     if let Action::Send { bytes, .. } = action {
         let sent = decode::<Frame>(bytes).expect("a node sends whole frames");
-        assert!(!matches!(sent, Frame::Message { topic, .. } if topic != Topic::Area(area())), "another topic");
+        assert!(
+            !matches!(sent, Frame::Message { topic, .. } if topic != Topic::Area(area())),
+            "another topic"
+        );
     }
 }
 

@@ -25,7 +25,8 @@ impl<'c> Mutator<'c> {
     pub fn mutation(&self, n: u64) -> Vec<u8> {
         let mut dice = Dice(ChaCha20Rng::seed_from_u64(self.seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let mut bytes = self.file(&mut dice).clone();
-        for _ in 0..=dice.below(4) {
+        let changes = if dice.below(2) == 0 { 1 } else { 1 + dice.below(4) };
+        for _ in 0..changes {
             self.change(&mut bytes, &mut dice);
         }
         bytes
@@ -126,8 +127,18 @@ fn variable_length(mut number: u64) -> Vec<u8> {
 /// A number in text, in place of the digits nearest after a place.
 fn digits(bytes: &mut Vec<u8>, dice: &mut Dice) {
     const NUMBERS: [&str; 12] = [
-        "0", "-1", "1e400", "0.0000000000000000001", "9223372036854775807", "9223372036854775808",
-        "-9223372036854775808", "18446744073709551616", "4294967296", "65536", "NaN", "-0",
+        "0",
+        "-1",
+        "1e400",
+        "0.0000000000000000001",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "18446744073709551616",
+        "4294967296",
+        "65536",
+        "NaN",
+        "-0",
     ];
     let start = dice.below(bytes.len() + 1);
     let Some(first) = bytes[start..].iter().position(u8::is_ascii_digit) else { return };

@@ -4,7 +4,7 @@ use crate::{KIB, MIB, Target, Verdict};
 use ohmesh_ocpp::{
     ChargerName, Version, check_basic,
     client::{ChargePoint, Model},
-    frame::Frame,
+    frame::{Frame, FrameFlaw},
     json::Json,
     negotiate,
     session::{Action, Charger, Outlet, Settings},
@@ -54,7 +54,9 @@ fn ocpp(bytes: &[u8]) -> Verdict {
         for action in &actions {
             if let Action::Send(sent) = action {
                 let (_, flaws) = Frame::parse(sent).expect("the agent sends whole frames");
-                assert!(flaws.is_empty(), "{sent} has {flaws:?}");
+                // An answer carries the id of its question, however long.
+                let only_id = flaws.iter().all(|flaw| matches!(flaw, FrameFlaw::LongId { .. }));
+                assert!(only_id, "{sent} has {flaws:?}");
             }
         }
         point.on_text(after(seconds), line);
@@ -79,7 +81,7 @@ fn model(rated: Power) -> Model {
 fn parse(line: &str) {
     match Json::parse(line) {
         Ok(json) => assert_eq!(Json::parse(&json.to_string()).as_ref(), Ok(&json), "of {line:?}"),
-        Err(error) => assert!(error.to_string().contains("JSON"), "{error}"),
+        Err(error) => assert!(!error.to_string().is_empty(), "a refusal without words"),
     }
     if let Ok((frame, _)) = Frame::parse(line) {
         let again = Frame::parse(&frame.emit()).map(|(frame, _)| frame);
@@ -97,7 +99,8 @@ fn ocpp_seeds() -> Vec<(String, Vec<u8>)> {
     for (version, day) in days {
         let said: Vec<&str> = day.lines().filter_map(|line| line.strip_prefix("< ")).collect();
         for (part, lines) in said.chunks(10).enumerate() {
-            seeds.push((format!("{version}_{part}"), format!("{version}\n{}", lines.join("\n")).into_bytes()));
+            seeds
+                .push((format!("{version}_{part}"), format!("{version}\n{}", lines.join("\n")).into_bytes()));
         }
     }
     seeds

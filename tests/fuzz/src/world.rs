@@ -6,7 +6,9 @@
 use ohmesh_auction::{
     award::{Accept, Award},
     bid::{Bid, LedgeredBid},
-    intent::{Choice, Connectors, EnergyKwh, Intent, Kappa, Percent, Pricing, Reserve, Terms, VerifiedIntent},
+    intent::{
+        Choice, Connectors, EnergyKwh, Intent, Kappa, Percent, Pricing, Reserve, Terms, VerifiedIntent,
+    },
     key::{
         EpochKey, KeyShares, ValidatorIndex,
         generation::{Action, Dealer},
@@ -21,14 +23,15 @@ use ohmesh_contract::{
     Checkpoint, GridTariff, MeterRecord, Offer, Release as Waiver, Signed, Start, Terms as ContractTerms,
 };
 use ohmesh_ledger::{
-    Asset, Auction, Body, Certificate, Header, Journal, KeySignature, Leg, Object, Proposed, SignedTransaction,
-    State, Transaction, Verified, Vote, VoteKind, ZoneFile, epoch_key_id,
+    Asset, Auction, Body, Certificate, Evidence, HandOver, Header, Journal, KeyGroup, KeySignature, Leg,
+    Object, Proposed, Rules, SignedTransaction, State, Transaction, Verified, Vote, VoteKind, Voter, Voters,
+    ZoneFile, epoch_key_id,
 };
 use ohmesh_mesh::sim::Faults;
 use ohmesh_tests::{Committee, account, key, simulate};
 use ohmesh_units::{
-    AuctionId, Canonical, Energy, EvseId, Hash, InCell, Position, Power, Price, PriceTick, PublicKey, SigningKey,
-    StationId, TickSize, Timestamp,
+    AuctionId, Canonical, Energy, EvseId, Hash, InCell, Money, Position, Power, Price, PriceTick, PublicKey,
+    Signature, SigningKey, StationId, TickSize, Timestamp,
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use std::{sync::LazyLock, time::Duration};
@@ -39,6 +42,8 @@ pub const BUYER: u8 = 10;
 pub const ONE_TIME: u8 = 11;
 /// Sellers, each with one station and one outlet.
 pub const SELLERS: [u8; 3] = [20, 21, 22];
+/// The one regulator of the zone of one validator.
+const REGULATOR: u8 = 40;
 /// Exporter of the connection between the buyer and a seller.
 pub const EXPORTER: [u8; 32] = [5; 32];
 const HOUR: Duration = Duration::from_secs(3600);
@@ -76,22 +81,19 @@ pub fn sign_anew(signed: &SignedTransaction) -> SignedTransaction {
     }
 }
 
-/// The certificate of a header by its zone's first `validators` validators.
-pub fn certify(header: &Header, validators: u8) -> Certificate {
-    let vote = |validator| Vote {
-        kind: VoteKind::Precommit,
-        height: header.height,
-        round: 0,
-        block: Some(header.id()),
-        validator,
+/// The certificate of a header by all of `voters`.
+pub fn certify(header: &Header, voters: &Voters) -> Certificate {
+    let sign = |(validator, voter): (u16, &Voter)| {
+        let (kind, height, block) = (VoteKind::Precommit, header.height, Some(header.id()));
+        let vote = Vote { kind, height, round: 0, block, validator };
+        (validator, vote.sign(&header.zone, header.epoch, &key_of(&voter.key).expect("a key of ours")))
     };
-    let sign = |n: u8| (u16::from(n) - 1, vote(u16::from(n) - 1).sign(&header.zone, header.epoch, &key(n)));
     Certificate {
         height: header.height,
         round: 0,
         epoch: header.epoch,
         block: header.id(),
-        signatures: (1..=validators).map(sign).collect(),
+        signatures: (0..).zip(voters.all()).map(sign).collect(),
     }
 }
 
@@ -154,11 +156,12 @@ impl Chain {
 
 /// Who has an account and an outlet.
 fn settle_in(chain: &mut Chain) {
-    let treasurer = key(Committee::TREASURER);
     chain.apply(BUYER, Body::OpenAccount { owner: key(BUYER).public() }, &[]);
     let (asset, to, reference) = (Asset::Currency, account(BUYER), "bank".to_owned());
     let issue = Body::Issue { asset, to, amount: 500_000_000, reference };
-    chain.apply(Committee::TREASURER, issue, &[treasurer]);
+    chain.apply(Committee::TREASURER, issue, &[]);
+    let (to, reference) = (account(1), "bank".to_owned());
+    chain.apply(Committee::TREASURER, Body::Issue { asset, to, amount: 1_000_000, reference }, &[]);
     for (at, n) in (0..).zip(SELLERS) {
         chain.apply(n, Body::OpenAccount { owner: key(n).public() }, &[]);
         chain.apply(n, register_station(n, at), &[]);
@@ -210,6 +213,8 @@ pub struct Sale {
     pub outcome: Outcome,
     /// The contract that follows.
     pub terms: ContractTerms,
+    /// The meter's register when it starts.
+    register: Energy,
 }
 
 impl Sale {
@@ -230,12 +235,17 @@ impl Sale {
             contract: self.terms.id(),
             evse: self.terms.evse,
             sequence: 1,
-            register_start: Energy::from_wh(1_000_000),
+            register_start: self.register,
             energy: Energy::from_wh(4),
             at,
             is_final: true,
         };
         Signed::new(record, &meter(SELLERS[1]))
+    }
+
+    fn settle(&self, at: Timestamp, checkpoint: Option<Checkpoint>) -> Body {
+        let (record, checkpoint) = (Box::new(self.record(at)), checkpoint.map(Box::new));
+        Body::ContractSettle { record, start: None, checkpoint }
     }
 
     fn checkpoint(&self, at: Timestamp) -> Checkpoint {
@@ -272,12 +282,16 @@ enum Step {
     Accepted,
     Contracted,
     Started,
+    Claimed,
+    Disputed,
 }
 
 impl Street {
     fn new() -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let mut chain = Chain::of(&zone_file(1));
+        let mut file = zone_file(1);
+        file.zone.regulators = Some(KeyGroup { threshold: 1, keys: vec![key(REGULATOR).public()] });
+        let mut chain = Chain::of(&file);
         settle_in(&mut chain);
         let keyless = chain.state.clone();
         let (key, shares) = solo(*chain.state.zone_id(), 0, ValidatorIndex(0), &mut rng);
@@ -286,13 +300,22 @@ impl Street {
         let mut transactions = vec![("key_solo".to_owned(), solo)];
 
         let mut booth = Booth { chain, key, shares, rng };
-        let steps =
-            [Step::Closed, Step::Released, Step::Decided, Step::Accepted, Step::Contracted, Step::Started];
+        let steps = [
+            Step::Closed,
+            Step::Released,
+            Step::Decided,
+            Step::Accepted,
+            Step::Contracted,
+            Step::Started,
+            Step::Claimed,
+            Step::Disputed,
+        ];
         let asked: Vec<Asked> = steps.iter().map(|step| booth.ask(*step)).collect();
-        booth.chain.block(Duration::from_secs(45), Vec::new());
+        booth.chain.block(Duration::from_secs(50), Vec::new());
         let sales: Vec<Sale> = asked.into_iter().map(|asked| booth.bring(asked)).collect();
         let open = booth.ask(Step::Open);
         transactions.extend(booth.money());
+        transactions.extend(booth.governance());
         transactions.extend(booth.messages(&open, &sales));
         let before = booth.chain.state.clone();
         let some: Vec<SignedTransaction> = ["transfer", "pend", "bid", "settle"]
@@ -361,7 +384,38 @@ fn make_key_of_four() -> (Vec<State>, Vec<(String, SignedTransaction)>) {
         let Action::Keep(shares, blinding) = action else { panic!("{action:?}") };
         publish(&mut chain, "key_blinding", shares.validator().0, Body::KeyBlinding(Box::new(blinding)));
     }
+    let evidence = Box::new(Evidence::Votes([1, 2].map(|byte| contradicting_vote(&chain.state, byte))));
+    first.push(("convict".into(), chain.sign(2, Body::Convict { epoch: 0, evidence }, &[])));
+    states.push(chain.state.clone());
     (states, first)
+}
+
+/// The first validator's vote for a block that is not there.
+fn contradicting_vote(state: &State, byte: u8) -> (Vote, Signature) {
+    let (kind, block) = (VoteKind::Prevote, Some(Hash([byte; 32]).into()));
+    let vote = Vote { kind, height: state.head().height + 1, round: 0, block, validator: 0 };
+    let voter = state.validators().voters().all()[0];
+    (vote, vote.sign(state.zone_id(), state.epoch().number, &key_of(&voter.key).expect("a key of ours")))
+}
+
+/// The end of a zone's first epoch, after ten seconds.
+pub fn hand_over() -> (HandOver, Voters) {
+    let mut file = zone_file(1);
+    file.zone.rules.epoch_ms = Rules::EPOCH_MIN_MS;
+    let mut chain = Chain::of(&file);
+    let voters = chain.state.validators().voters().clone();
+    let vote = Body::VoteKey { epoch: 1, key: key(33).public() };
+    chain.apply(1, vote, &[key(33)]);
+    loop {
+        let before = chain.state.validators().voters().clone();
+        chain.block(Duration::from_secs(3), Vec::new());
+        let header = chain.header.clone().expect("a block was just made");
+        if header.next_voters.is_some() {
+            let certificate = certify(&header, &before);
+            let next = chain.state.validators().voters().clone();
+            return (HandOver { header, certificate, voters: next }, voters);
+        }
+    }
 }
 
 /// An auction that has its bids.
@@ -387,7 +441,7 @@ impl Booth {
             key_epoch: 0,
             area: self.chain.state.zone().areas[0].area,
             energy: EnergyKwh::try_from(30).expect("whole kWh"),
-            deadline: self.chain.after(Duration::from_secs(40)),
+            deadline: self.chain.after(Duration::from_secs(45)),
             blocks_min: 3,
             kappa: Kappa::try_from(2).expect("one of the steps"),
             renewable_min: Percent::default(),
@@ -444,7 +498,14 @@ impl Booth {
         let price = verified.terms().tick.price(PriceTick(30_000));
         let terms = self.contract_terms(id, price);
         let (outcome, chain) = ((**outcome).clone(), &mut self.chain);
-        let sale = Sale { intent, verified, bids, ledgered, release, opening, outcome, terms };
+        // The meter counts on, in the order in which the contracts are settled.
+        let counted = match step {
+            Step::Claimed => 0,
+            Step::Disputed => 100,
+            _ => 200,
+        };
+        let register = Energy::from_wh(1_000_000 + counted);
+        let sale = Sale { intent, verified, bids, ledgered, release, opening, outcome, terms, register };
         let until = chain.after(Duration::from_secs(600));
         let rest = [
             (1, Step::Released, Body::AuctionRelease(Box::new(sale.release.clone()))),
@@ -452,6 +513,8 @@ impl Booth {
             (SELLERS[1], Step::Accepted, Body::AuctionAccept(Accept::of(&sale.outcome, station(SELLERS[1])))),
             (BUYER, Step::Contracted, Body::ContractOpen(Box::new(sale.agreement(until)))),
             (SELLERS[1], Step::Started, Body::ContractStart(Box::new(sale.start()))),
+            (SELLERS[1], Step::Claimed, sale.settle(chain.now, None)),
+            (BUYER, Step::Disputed, Body::ContractDispute { contract: sale.terms.id() }),
         ];
         for (sender, reaches, body) in rest {
             if reaches <= step {
@@ -519,12 +582,42 @@ impl Booth {
             ("register_station", SELLERS[2], register_station(SELLERS[2], 5), &[]),
             ("register_evse", SELLERS[2], register_outlet(SELLERS[2], 2), &[]),
         ];
-        list.into_iter().map(|(name, n, body, also)| (name.to_owned(), self.chain.sign(n, body, also))).collect()
+        list.into_iter()
+            .map(|(name, n, body, also)| (name.to_owned(), self.chain.sign(n, body, also)))
+            .collect()
+    }
+
+    /// A transaction of each kind by which the zone's people decide something, each of which applies now.
+    fn governance(&mut self) -> Vec<(String, SignedTransaction)> {
+        self.chain.apply(1, Body::Bond { amount: 10_000 }, &[]);
+        let from = self.chain.after(25 * HOUR);
+        let price = Price::from_micro_per_kwh(90_000);
+        let validators = Box::new(self.chain.state.validators().clone());
+        let rules = Rules { fee: Money::from_micro(10), ..Rules::default() };
+        let (regulator, next, guest) = ([key(REGULATOR)], [key(33)], [key(31)]);
+        let cap = Body::SetPriceCap { cap: Some(Price::from_micro_per_kwh(600_000)), from };
+        let audit = Body::SetAuditKey { key: Some(key(34).public()) };
+        let circuit = Body::SetCircuit { station: station(SELLERS[0]), circuit: Some(7) };
+        let list: [(&str, u8, Body, &[SigningKey]); 10] = [
+            ("open_account_for", BUYER, Body::OpenAccountFor { owner: key(31).public() }, &guest),
+            ("bond", 1, Body::Bond { amount: 5_000 }, &[]),
+            ("unbond", 1, Body::Unbond { amount: 5_000 }, &[]),
+            ("vote_key", 1, Body::VoteKey { epoch: 1, key: key(33).public() }, &next),
+            ("set_validators", 1, Body::SetValidators { epoch: 0, validators }, &[]),
+            ("upgrade", 1, Body::Upgrade { epoch: 0, rules }, &[]),
+            ("set_tariff", Committee::DISTRIBUTOR, Body::SetTariff { price, from }, &[]),
+            ("set_price_cap", BUYER, cap, &regulator),
+            ("set_audit_key", BUYER, audit, &regulator),
+            ("set_circuit", Committee::DISTRIBUTOR, circuit, &[]),
+        ];
+        list.into_iter()
+            .map(|(name, n, body, also)| (name.to_owned(), self.chain.sign(n, body, also)))
+            .collect()
     }
 
     /// A transaction of each step of an auction and its contract, each of which applies now.
     fn messages(&mut self, open: &Asked, sales: &[Sale]) -> Vec<(String, SignedTransaction)> {
-        let [closed, released, decided, accepted, contracted, started] = sales else {
+        let [closed, released, decided, accepted, contracted, started, claimed, disputed] = sales else {
             panic!("a sale for every step");
         };
         let n = SELLERS[1];
@@ -536,14 +629,11 @@ impl Booth {
         let (at, reserve) = (InCell { x: 8, y: 6 }, Reserve(1_000_000));
         let intent = Intent::create(terms, at, reserve, &self.key, &mut self.rng).expect("fair terms").0;
         let until = self.chain.after(Duration::from_secs(600));
-        let (record, now) = (Box::new(started.record(self.chain.now)), self.chain.now);
+        let now = self.chain.now;
         let waiver = Waiver { contract: contracted.terms.id(), at: now };
         let waiver = Box::new(Signed::new(waiver, &key(n)));
-        let settle = Body::ContractSettle {
-            record,
-            start: None,
-            checkpoint: Some(Box::new(started.checkpoint(self.chain.now))),
-        };
+        let settle = started.settle(now, Some(started.checkpoint(now)));
+        let resolve = Body::ContractResolve { contract: disputed.terms.id(), energy: Energy::ZERO };
         let list = [
             ("intent", BUYER, Body::AuctionOpen(Box::new(intent))),
             ("bid", n, Body::AuctionBid { bid, evse: evse(n) }),
@@ -554,12 +644,19 @@ impl Booth {
             ("start", n, Body::ContractStart(Box::new(contracted.start()))),
             ("waive", n, Body::ContractWaive(waiver)),
             ("settle", n, settle),
+            ("dispute", BUYER, Body::ContractDispute { contract: claimed.terms.id() }),
+            ("resolve", n, resolve),
         ];
-        list.into_iter().map(|(name, n, body)| (name.to_owned(), self.chain.sign(n, body, &[]))).collect()
+        let regulator = [key(REGULATOR)];
+        let sign = |(name, n, body): (&str, u8, Body)| {
+            let also = if name == "resolve" { &regulator[..] } else { &[] };
+            (name.to_owned(), self.chain.sign(n, body, also))
+        };
+        list.into_iter().map(sign).collect()
     }
 }
 
 /// Who certifies the blocks of a state's zone.
-pub fn voters(state: &State) -> &ohmesh_ledger::ValidatorSet {
-    &state.zone().validators
+pub fn voters(state: &State) -> &Voters {
+    state.validators().voters()
 }

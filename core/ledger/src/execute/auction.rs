@@ -153,6 +153,11 @@ pub(super) fn outcome(
             let Some((_, Object::Station(winner))) = draft.object(&station.into()) else {
                 return Err(TransactionError::NoStation(station));
             };
+            // No bid is taken once bidding is over, and each was on the ledger before: see `bid`.
+            let is_ledgered = auction.bids.get(bid).is_some_and(|ledgered| ledgered.station == station);
+            assert!(is_ledgered, "I8 the winner was committed before the deadline");
+            let cap = auction.intent.terms().price_cap();
+            assert!(price <= cap, "the range proof of a bid is the proof that it keeps the cap");
             auction.award = Some(Award {
                 bid: u16::try_from(bid).map_err(|_| TransactionError::Full)?,
                 station,

@@ -12,7 +12,7 @@ pub(super) fn bond(draft: &mut Draft<'_>, owner: AccountId, amount: Amount) -> R
     let (slot, mut bond) = match draft.object(&Bond::id(&owner)) {
         Some((slot, Object::Bond(bond))) => (slot, (**bond).clone()),
         _ => {
-            let bond = Bond { owner, bonded: 0, leaving: Vec::new() };
+            let bond = Bond { owner, bonded: 0, leaving: Vec::new(), convicted: None };
             (draft.add_object(Object::Bond(Box::new(bond.clone())))?, bond)
         }
     };
@@ -43,7 +43,7 @@ pub(super) fn unbond(
     if bond.leaving.len() == Bond::LEAVING_MAX {
         return Err(TransactionError::Full);
     }
-    let (bonded, needed) = (bond.bonded - amount, needed(draft, &owner));
+    let (bonded, needed) = (bond.bonded - amount, still_needed(draft, &owner));
     if bonded < needed {
         return Err(TransactionError::BondTooSmall { account: owner, bonded, needed });
     }
@@ -91,17 +91,21 @@ pub(super) fn convict(
     Ok(())
 }
 
+/// Burns what the culprit has bonded, and remembers the conviction where its bond is or would be.
 fn burn(draft: &mut Draft<'_>, culprit: AccountId) -> Result<(), TransactionError> {
-    let Some((slot, Object::Bond(bond))) = draft.object(&Bond::id(&culprit)) else { return Ok(()) };
-    let held = bond.held();
-    if held == 0 {
+    let convicted = Some(draft.governance().epoch);
+    let after = Object::Bond(Box::new(Bond { owner: culprit, bonded: 0, leaving: Vec::new(), convicted }));
+    let Some((slot, Object::Bond(bond))) = draft.object(&Bond::id(&culprit)) else {
+        draft.add_own_object(after);
         return Ok(());
+    };
+    let held = bond.held();
+    if held > 0 {
+        money::release(draft, Asset::Currency, culprit, held)?;
+        money::burn(draft, Asset::Currency, culprit, held)?;
+        draft.totals.hold_ended(End::Slashed);
     }
-    money::release(draft, Asset::Currency, culprit, held)?;
-    money::burn(draft, Asset::Currency, culprit, held)?;
-    draft.totals.hold_ended(End::Slashed);
-    let bond = Bond { owner: culprit, bonded: 0, leaving: Vec::new() };
-    draft.set_object(slot, Object::Bond(Box::new(bond)));
+    draft.set_object(slot, after);
     Ok(())
 }
 
@@ -122,14 +126,11 @@ fn expel(draft: &mut Draft<'_>, culprit: AccountId) {
 }
 
 /// The bond that the stake of `owner` needs, in this epoch and the next.
-fn needed(draft: &Draft<'_>, owner: &AccountId) -> Amount {
-    let genesis = draft.state.zone().validators.all();
-    let stake_in = |validators: &[crate::Validator]| {
-        validators.iter().find(|validator| validator.account() == *owner).map_or(0, |found| found.stake)
+fn still_needed(draft: &Draft<'_>, owner: &AccountId) -> Amount {
+    let stake_in = |set: &ValidatorSet| {
+        set.all().iter().find(|validator| validator.account() == *owner).map_or(0, |found| found.stake)
     };
-    let next = draft.governance().next_validators.as_ref();
-    let stake = stake_in(draft.epoch().validators.all()).max(next.map_or(0, |next| stake_in(next.all())));
-    let owed = stake.saturating_sub(stake_in(genesis));
-    let each = draft.governance().rules.bond.as_micro();
-    i64::try_from(owed).unwrap_or(i64::MAX).saturating_mul(each)
+    let next = draft.governance().next_validators.as_ref().map_or(0, stake_in);
+    let stake = stake_in(&draft.epoch().validators).max(next);
+    governance::bond_needed(draft, owner, stake).unwrap_or(Amount::MAX)
 }

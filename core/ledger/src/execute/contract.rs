@@ -1,7 +1,7 @@
 //! Contracts between a buyer and a station: opened after an award, settled from the registered meter's record.
 
 use super::{add_child, auction, governance, money, signed_by};
-use crate::{Asset, End, Finished, Object, TransactionError, Verified, state::Draft};
+use crate::{Asset, End, Finished, Object, TransactionError, Verified, register::NotForSale, state::Draft};
 use ohmesh_contract::{
     Agreement, Bill, Checkpoint, Contract, MeterRecord, Release as Waiver, Settlement, Signed, Start, State,
     Terms,
@@ -38,7 +38,7 @@ pub(super) fn start(draft: &mut Draft<'_>, start: &Signed<Start>) -> Result<(), 
     let (slot, mut contract) = running(draft, start.body.contract)?;
     let start = start.clone().verify(contract.terms())?;
     contract.start(&start, draft.now)?;
-    draft.set_object(slot, Object::Contract(Box::new(contract)));
+    put(draft, slot, contract);
     Ok(())
 }
 
@@ -59,11 +59,11 @@ pub(super) fn settle(
     }
     let record = record.clone().verify(&terms)?;
     let checkpoint = checkpoint.map(|checkpoint| checkpoint.clone().verify(&terms)).transpose()?;
-    move_register(draft, &terms, record.record())?;
+    sell_register(draft, &terms, record.record())?;
     match contract.settle(sender, &record, checkpoint.as_ref(), draft.now)? {
         Settlement::Paid(bill) => pay(draft, slot, contract, bill),
         Settlement::Claimed { .. } => {
-            draft.set_object(slot, Object::Contract(Box::new(contract)));
+            put(draft, slot, contract);
             Ok(())
         }
     }
@@ -96,11 +96,24 @@ pub(super) fn dispute(
 ) -> Result<(), TransactionError> {
     let (slot, mut contract) = running(draft, id)?;
     contract.dispute(sender, draft.now)?;
-    draft.set_object(slot, Object::Contract(Box::new(contract)));
+    put(draft, slot, contract);
     Ok(())
 }
 
-/// Ends a dispute: both parties agree on the energy, or the regulators find it.
+/// The seller takes something off its claim.
+pub(super) fn lower(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    id: ContractId,
+    energy: Energy,
+) -> Result<(), TransactionError> {
+    let (slot, mut contract) = running(draft, id)?;
+    contract.lower(sender, energy, draft.now)?;
+    put(draft, slot, contract);
+    Ok(())
+}
+
+/// Ends a claim: both parties agree on the energy, or the regulators find it once the buyer has disputed the claim.
 pub(super) fn resolve(
     draft: &mut Draft<'_>,
     verified: &Verified,
@@ -113,14 +126,21 @@ pub(super) fn resolve(
     for party in parties {
         agreed &= signed_by(verified, &draft.account(&party)?.1.owner).is_ok();
     }
-    if !agreed && governance::regulators(draft, verified).is_err() {
+    let is_disputed = contract.state() != State::Submitted;
+    let may_decide = agreed || is_disputed && governance::regulators(draft, verified).is_ok();
+    if !may_decide {
         return Err(TransactionError::NotResolved(id));
+    }
+    // Whoever agrees on another number has disputed the claim: both steps in one.
+    if !is_disputed {
+        contract.dispute(parties[0], draft.now)?;
     }
     let bill = contract.resolve(energy, draft.now)?;
     pay(draft, slot, contract, bill)
 }
 
-/// The time of a state is over: a claim that nobody disputed is paid, anything else goes back to the buyer.
+/// The time of a state is over: a claim is paid, whether nobody disputed it or nobody decided the dispute; anything else
+/// goes back to the buyer.
 pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, mut contract: Contract) {
     if matches!(contract.state(), State::Submitted | State::Disputed) {
         let bill = contract.conclude(draft.now).expect("its deadline has come");
@@ -146,13 +166,27 @@ pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, mut contract: Contract
 fn pay(draft: &mut Draft<'_>, slot: u32, contract: Contract, bill: Bill) -> Result<(), TransactionError> {
     let Terms { buyer, seller, escrow, .. } = *contract.terms();
     money::release(draft, Asset::Currency, buyer, escrow.as_micro())?;
-    let (price, fee) = (bill.price_total.as_micro(), bill.grid_total.as_micro());
-    money::sell(draft, &money::SaleLegs { buyer, seller, energy: bill.energy, price, fee })?;
+    let (energy, price, fee) = (bill.energy, bill.price_total.as_micro(), bill.grid_total.as_micro());
+    let (id, evse, started) = (contract.id().into(), contract.terms().evse, contract.started());
+    money::sell(draft, &money::SaleLegs { id, evse, started, buyer, seller, energy, price, fee })?;
     end(draft, slot, contract, End::Posted);
     Ok(())
 }
 
+/// Writes a contract that goes on.
+fn put(draft: &mut Draft<'_>, slot: u32, contract: Contract) {
+    if let Object::Contract(before) = draft.object_at(slot) {
+        let (was, is) = (before.state(), contract.state());
+        assert!(
+            was.rank() <= is.rank() && !is.is_terminal(),
+            "I5 contract states only move forward: {was:?}, {is:?}"
+        );
+    }
+    draft.set_object(slot, Object::Contract(Box::new(contract)));
+}
+
 fn end(draft: &mut Draft<'_>, slot: u32, contract: Contract, end: End) {
+    assert!(contract.state().is_terminal(), "I5 one terminal state: {:?}", contract.state());
     let finished = Finished::of(&Object::Contract(Box::new(contract)), end);
     draft.set_object(slot, Object::Finished(finished));
     draft.totals.hold_ended(end);
@@ -222,24 +256,24 @@ fn check_registry(
     if terms.grid.version != tariff.version || terms.grid.price != tariff.price {
         return wrong("grid tariff");
     }
-    governance::within_cap(draft, terms.price)
+    Ok(())
 }
 
-/// Moves the meter's register on: it never begins below where it last ended, so that no energy is sold twice.
-fn move_register(draft: &mut Draft<'_>, terms: &Terms, record: &MeterRecord) -> Result<(), TransactionError> {
+/// Takes the record's part out of the meter's register, so that no energy is sold twice. It counts what flowed, also what
+/// is not paid for: above the contract's energy, or taken off the claim later.
+fn sell_register(draft: &mut Draft<'_>, terms: &Terms, record: &MeterRecord) -> Result<(), TransactionError> {
     let Some((slot, Object::Evse(outlet))) = draft.object(&terms.evse.into()) else {
         return Err(TransactionError::NoEvse(terms.evse));
     };
     let mut outlet = outlet.clone();
-    // A meter that was changed meanwhile has its own register; the contract is still settled by the old one's record.
-    if outlet.meter != terms.meter_key {
-        return Ok(());
-    }
-    if record.register_start < outlet.register {
-        let (evse, begins, had) = (terms.evse, record.register_start, outlet.register);
-        return Err(TransactionError::MeterRegister { evse, begins, had });
-    }
-    outlet.register = record.register_end().unwrap_or(Energy::from_wh(u64::MAX));
+    let (evse, meter, from) = (terms.evse, terms.meter_key, record.register_start);
+    let to = record.register_end().ok_or(TransactionError::Overflow(terms.seller))?;
+    outlet.sell(&meter, from, to).map_err(|reason| match reason {
+        NotForSale::Sold(part) => {
+            TransactionError::MeterRegister { evse, from, to, sold_from: part.from, sold_to: part.to }
+        }
+        NotForSale::OtherMeter => TransactionError::MeterGone { evse, meter },
+    })?;
     draft.set_object(slot, Object::Evse(outlet));
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use super::key;
 use crate::{
-    End, Epoch, Finished, Governance, KeyHolders, Object, ValidatorSet, Voters, epoch_key_id, state::Draft,
+    End, Epoch, Finished, Governance, KeyHolders, Object, ValidatorSet, Voters, epoch_key_id,
+    governance::used_vote_key, state::Draft,
 };
 
 /// Ends the running epoch if its time is over or its validators change, and begins the next one with the next block.
@@ -24,6 +25,7 @@ pub(super) fn close(draft: &mut Draft<'_>, height: u64) -> Option<Voters> {
     if !same_holders(&ending.validators, &validators) {
         new_auction_key(draft, &mut governance, &validators);
     }
+    mark_vote_keys(draft, &voters);
     let beginning = Epoch {
         number: governance.epoch,
         first_height: height + 1,
@@ -51,6 +53,16 @@ pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, epoch: Epoch) {
 fn same_holders(before: &ValidatorSet, after: &ValidatorSet) -> bool {
     let holders = |set: &ValidatorSet| set.all().iter().map(|one| (one.key, one.stake)).collect::<Vec<_>>();
     holders(before) == holders(after)
+}
+
+/// Leaves the mark of every vote key that is used from now on.
+fn mark_vote_keys(draft: &mut Draft<'_>, voters: &Voters) {
+    for voter in voters.all() {
+        let mark = used_vote_key(&voter.key);
+        if draft.object(&mark.id).is_none() {
+            draft.add_own_object(Object::Finished(mark));
+        }
+    }
 }
 
 /// Begins the making of an auction key for the new validators. One that is still in the making is given up; keys that

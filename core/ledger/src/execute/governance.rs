@@ -3,8 +3,8 @@
 
 use super::signed_by;
 use crate::{
-    Bond, Governance, LedgerError, Object, PriceCap, Rules, Tariff, TransactionError, ValidatorSet, Verified,
-    state::Draft,
+    Amount, Bond, Governance, LedgerError, Object, PriceCap, Rules, Tariff, TransactionError, Validator,
+    ValidatorSet, Verified, governance::used_vote_key, state::Draft,
 };
 use ohmesh_units::{AccountId, Price, PublicKey, StationId, Timestamp};
 
@@ -16,20 +16,17 @@ pub(super) fn set_validators(
     validators: &ValidatorSet,
 ) -> Result<(), TransactionError> {
     by_stake(draft, verified, epoch)?;
-    let bond = draft.governance().rules.bond.as_micro();
-    let genesis = &draft.state.zone().validators;
     for validator in validators.all() {
         let account = validator.account();
         let owner = draft.account(&account)?.1.owner;
         assert_eq!(owner, validator.key, "an account's id is its owner's hash");
-        let given = genesis.index_of(&validator.key).and_then(|index| genesis.at(index));
-        let owed = validator.stake.saturating_sub(given.map_or(0, |given| given.stake));
-        let needed = i64::try_from(owed).ok().and_then(|owed| owed.checked_mul(bond));
-        let needed = needed.ok_or(TransactionError::Overflow(account))?;
-        let bonded = bonded(draft, &account);
+        let needed =
+            bond_needed(draft, &account, validator.stake).ok_or(TransactionError::Overflow(account))?;
+        let bonded = bond_of(draft, &account).map_or(0, |bond| bond.bonded);
         if bonded < needed {
             return Err(TransactionError::BondTooSmall { account, bonded, needed });
         }
+        check_vote_key(draft, validator)?;
     }
     let mut governance = draft.governance().clone();
     governance.next_validators = Some(validators.clone());
@@ -81,10 +78,8 @@ pub(super) fn vote_key(
     let me = next.all().iter().find(|validator| validator.account() == sender);
     me.ok_or(TransactionError::NoValidator(sender))?;
     let mut governance = draft.governance().clone();
-    let in_use = current.voter_index(&key).is_some()
-        || next.voter_index(&key).is_some()
-        || governance.next_votes.iter().any(|(_, other)| *other == key);
-    if in_use {
+    let is_named = next.voter_index(&key).is_some();
+    if is_named || is_used(draft, &key) || governance.next_votes.iter().any(|(_, other)| *other == key) {
         return Err(TransactionError::VoteKeyUsed(key));
     }
     match governance.next_votes.binary_search_by_key(&sender, |(who, _)| *who) {
@@ -191,18 +186,53 @@ pub(super) fn within_cap(draft: &Draft<'_>, price: Price) -> Result<(), Transact
     }
 }
 
-/// What `account` has bonded and not asked back.
-pub(super) fn bonded(draft: &Draft<'_>, account: &AccountId) -> i64 {
+/// The bond of `account`, if it has ever had one.
+pub(super) fn bond_of<'d>(draft: &'d Draft<'_>, account: &AccountId) -> Option<&'d Bond> {
     match draft.object(&Bond::id(account)) {
-        Some((_, Object::Bond(bond))) => bond.bonded,
-        _ => 0,
+        Some((_, Object::Bond(bond))) => Some(bond),
+        _ => None,
     }
+}
+
+/// What `account` must have bonded for `stake`: by the rules of now or those decided for, whichever ask for more. What
+/// the genesis gave is free, until it is forfeited by a conviction. None: more than there can be.
+pub(super) fn bond_needed(draft: &Draft<'_>, account: &AccountId, stake: u64) -> Option<Amount> {
+    let genesis = draft.state.zone().validators.all();
+    let is_convicted = bond_of(draft, account).is_some_and(|bond| bond.convicted.is_some());
+    let given = genesis.iter().find(|one| one.account() == *account && !is_convicted);
+    let owed = stake.saturating_sub(given.map_or(0, |given| given.stake));
+    let governance = draft.governance();
+    let each =
+        governance.next_rules.map_or(governance.rules.bond, |next| next.bond.max(governance.rules.bond));
+    i64::try_from(owed).ok()?.checked_mul(each.as_micro())
+}
+
+/// Checks the vote key that a decision names for a validator: its own of now, unless it has just been convicted, or one
+/// with which nobody has ever voted nor is about to.
+fn check_vote_key(draft: &Draft<'_>, validator: &Validator) -> Result<(), TransactionError> {
+    let (account, key) = (validator.account(), validator.vote);
+    let governance = draft.governance();
+    let now = draft.epoch().validators.all();
+    let is_tainted = bond_of(draft, &account).is_some_and(|bond| bond.convicted == Some(governance.epoch));
+    if !is_tainted && now.iter().any(|one| one.vote == key && one.account() == account) {
+        return Ok(());
+    }
+    let is_anothers = governance.next_votes.iter().any(|(who, vote)| *vote == key && *who != account);
+    if is_anothers || is_used(draft, &key) {
+        return Err(TransactionError::VoteKeyUsed(key));
+    }
+    Ok(())
+}
+
+/// Whether anybody votes or has ever voted with `key`.
+fn is_used(draft: &Draft<'_>, key: &PublicKey) -> bool {
+    draft.object(&used_vote_key(key).id).is_some()
 }
 
 /// Forgets vote keys of those who will not be validators.
 pub(super) fn keep_next_votes(governance: &mut Governance) {
     if let Some(next) = &governance.next_validators {
-        let accounts: Vec<AccountId> = next.all().iter().map(crate::Validator::account).collect();
+        let accounts: Vec<AccountId> = next.all().iter().map(Validator::account).collect();
         governance.next_votes.retain(|(who, _)| accounts.contains(who));
     }
 }

@@ -112,7 +112,8 @@ pub(super) fn post_sale(
         "a price of at least the tariff, for at most the energy held for"
     );
     money::release(draft, asset, from, amount)?;
-    money::sell(draft, &money::SaleLegs { buyer: from, seller: to, energy, price, fee })?;
+    let (evse, started) = (sale.evse, None);
+    money::sell(draft, &money::SaleLegs { id, evse, started, buyer: from, seller: to, energy, price, fee })?;
     end(draft, slot, pending, End::Posted);
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Moving money: issue, burn, transfers in linked groups. Every change of a balance in the ledger goes through here.
 
 use crate::{
-    Amount, Asset, Journal, Leg, TransactionError,
+    Amount, Asset, Journal, Leg, Object, SaleRecord, TransactionError,
     state::{Draft, Posting},
 };
-use ohmesh_units::{AccountId, Energy};
+use ohmesh_units::{AccountId, Energy, EvseId, Hash, Money, Timestamp};
 
 /// Money enters the energy journal from outside.
 pub(super) fn issue(
@@ -130,8 +130,14 @@ pub(super) fn release(
     Ok(())
 }
 
-/// What a sale pays.
+/// What a sale pays, and where it was.
 pub(super) struct SaleLegs {
+    /// The contract or hold it is paid from.
+    pub(super) id: Hash,
+    /// The outlet.
+    pub(super) evse: EvseId,
+    /// When the energy began to flow, if a buyer said so.
+    pub(super) started: Option<Timestamp>,
     /// Who pays the price.
     pub(super) buyer: AccountId,
     /// Who is paid, and owes the grid fee.
@@ -147,7 +153,7 @@ pub(super) struct SaleLegs {
 /// Posts a sale as one group: the buyer pays the seller in the energy journal, the seller pays the distributor in the
 /// grid journal, and the energy is counted on both sides.
 pub(super) fn sell(draft: &mut Draft<'_>, sale: &SaleLegs) -> Result<(), TransactionError> {
-    let SaleLegs { buyer, seller, energy, price, fee } = *sale;
+    let SaleLegs { buyer, seller, energy, price, fee, .. } = *sale;
     let asset = Asset::Currency;
     count_energy(draft, buyer, seller, energy)?;
     if price > 0 {
@@ -165,7 +171,27 @@ pub(super) fn sell(draft: &mut Draft<'_>, sale: &SaleLegs) -> Result<(), Transac
         )?;
     }
     check_group(draft, sale, distributor);
+    record(draft, sale, distributor);
     Ok(())
+}
+
+/// Keeps what was sold for those who export it; a sale of nothing is none.
+fn record(draft: &mut Draft<'_>, sale: &SaleLegs, distributor: AccountId) {
+    let SaleLegs { id, evse, started, seller, energy, price, fee, .. } = *sale;
+    if energy == Energy::ZERO {
+        return;
+    }
+    let Some((_, Object::Evse(outlet))) = draft.object(&evse.into()) else {
+        unreachable!("an outlet that was registered stays: {evse}");
+    };
+    let station = outlet.station;
+    let circuit = match draft.object(&station.into()) {
+        Some((_, Object::Station(found))) => found.circuit,
+        _ => unreachable!("the station of a registered outlet stays: {station}"),
+    };
+    let grid = Money::from_micro(if seller == distributor { 0 } else { fee });
+    let (price, at) = (Money::from_micro(price), draft.now);
+    draft.sales.push(SaleRecord { id, evse, station, circuit, seller, energy, price, grid, started, at });
 }
 
 /// I7: the group that has just been posted pays the seller the price and the distributor the tariff, in both books.

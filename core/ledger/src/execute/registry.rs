@@ -2,7 +2,8 @@
 
 use super::{signed_by, text};
 use crate::{
-    Account, Children, End, Evse, Finished, Object, Station, TransactionError, Verified, state::Draft,
+    Account, Children, End, Evse, Finished, Object, OldMeter, Station, TransactionError, Verified,
+    state::Draft,
 };
 use ohmesh_units::{AccountId, Domain, Energy, Hash, Position, Power, PublicKey, StationId};
 
@@ -72,19 +73,24 @@ pub(super) fn evse(
         _ => return Err(TransactionError::NoStation(station)),
     }
     meter.is_registrable()?;
-    let mut evse = Evse { station, owner, number, connectors, power, meter, register: Energy::ZERO };
+    let (register, gaps, before) = (Energy::ZERO, Vec::new(), None);
+    let mut evse = Evse { station, owner, number, connectors, power, meter, register, gaps, before };
     if connectors == 0 || power.as_w() == 0 {
         return Err(TransactionError::EmptyEvse(evse.id()));
     }
     // The register belongs to the meter, and a meter to one outlet for ever: otherwise its register could begin anew.
-    match draft.object(&evse.id().into()) {
-        Some((_, Object::Evse(before))) if before.meter == meter => evse.register = before.register,
-        _ => {
-            let bound = bound_meter(&meter);
-            if draft.object(&bound.id).is_some() {
-                return Err(TransactionError::MeterBound(meter));
-            }
-            draft.add_object(Object::Finished(bound))?;
+    let now = match draft.object(&evse.id().into()) {
+        Some((_, Object::Evse(now))) => Some(now.clone()),
+        _ => None,
+    };
+    match now {
+        Some(now) if now.meter == meter => {
+            (evse.register, evse.gaps, evse.before) = (now.register, now.gaps, now.before);
+        }
+        now => {
+            evse.before = now
+                .map(|now| Box::new(OldMeter { meter: now.meter, register: now.register, gaps: now.gaps }));
+            bind_meter(draft, &meter)?;
         }
     }
     put(draft, Object::Evse(evse))
@@ -102,8 +108,13 @@ fn put(draft: &mut Draft<'_>, object: Object) -> Result<(), TransactionError> {
     Ok(())
 }
 
-/// The mark that a registered meter's key leaves for ever.
-fn bound_meter(meter: &PublicKey) -> Finished {
+/// Leaves the mark by which a registered meter's key is known for ever.
+fn bind_meter(draft: &mut Draft<'_>, meter: &PublicKey) -> Result<(), TransactionError> {
     const METER: Domain = Domain::new("ohmesh/1 meter bound");
-    Finished { id: METER.hash(&[&meter.to_bytes()]), end: End::Used, content: Hash::ZERO }
+    let id = METER.hash(&[&meter.to_bytes()]);
+    if draft.object(&id).is_some() {
+        return Err(TransactionError::MeterBound(*meter));
+    }
+    draft.add_object(Object::Finished(Finished { id, end: End::Used, content: Hash::ZERO }))?;
+    Ok(())
 }

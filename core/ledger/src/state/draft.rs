@@ -3,7 +3,9 @@
 use super::{
     Applied, BlockIds, Head, JournalRoots, Plans, Posting, State, StateRoots, Totals, TreeName, postings_root,
 };
-use crate::{Account, Asset, Balance, Block, Epoch, Governance, Journal, Object, TransactionError};
+use crate::{
+    Account, Asset, Balance, Block, Epoch, Governance, Journal, Object, SaleRecord, TransactionError,
+};
 use ohmesh_units::{AccountId, Canonical, Energy, Hash, Timestamp, TransactionId};
 use std::collections::{BTreeMap, HashMap};
 
@@ -78,6 +80,8 @@ pub(crate) struct Draft<'s> {
     /// The position of the running transaction.
     pub(crate) group: u32,
     pub(crate) expired: Vec<Hash>,
+    pub(crate) sales: Vec<SaleRecord>,
+    sales_before: usize,
     /// What the block's transactions weigh so far.
     weight: u32,
     /// Accounts opened for nothing so far.
@@ -102,6 +106,8 @@ impl<'s> Draft<'s> {
             postings_before: [0, 0],
             group: 0,
             expired: Vec::new(),
+            sales: Vec::new(),
+            sales_before: 0,
             weight: 0,
             free_accounts: 0,
             counted_before: (0, 0),
@@ -133,8 +139,10 @@ impl<'s> Draft<'s> {
     /// Adds an object of the ledger itself, for which transactions leave room.
     pub(crate) fn add_own_object(&mut self, object: Object) {
         let id = object.id();
-        let slot =
-            self.objects.push_to(object, u32::MAX).expect("an epoch adds two, and the room is for thousands");
+        let slot = self
+            .objects
+            .push_to(object, u32::MAX)
+            .expect("an epoch adds a few dozen, and the room is for thousands of epochs");
         self.new_slots.insert(id, slot);
         self.new_slots_undo.push(id);
     }
@@ -229,6 +237,7 @@ impl<'s> Draft<'s> {
         self.counted_before = (self.weight, self.free_accounts);
         self.totals_before = self.totals.clone();
         self.postings_before = [self.postings[0].len(), self.postings[1].len()];
+        self.sales_before = self.sales.len();
         if let Some((id, content)) = applied {
             self.ids.push((id, content));
             self.new_ids.insert(id, content);
@@ -248,6 +257,7 @@ impl<'s> Draft<'s> {
         for (postings, length) in self.postings.iter_mut().zip(self.postings_before) {
             postings.truncate(length);
         }
+        self.sales.truncate(self.sales_before);
     }
 
     /// Checks the block's invariants, hashes its changes, and hands them over. `block` is not known yet: the header that
@@ -297,6 +307,7 @@ impl<'s> Draft<'s> {
             roots,
             postings: self.postings,
             expired: self.expired,
+            sales: self.sales,
         }
     }
 

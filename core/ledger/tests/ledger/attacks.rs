@@ -320,3 +320,59 @@ fn a_zone_is_whole_or_refused() {
         assert!(matches!(ZoneFile::new(bad), Err(LedgerError::Zone { .. })), "edit {at}");
     }
 }
+
+/// Bytes that no honest program of this version sends, each refused by its own error.
+#[test]
+fn bytes_of_another_version_or_beyond_the_bounds() {
+    let mut town = Town::new();
+    town.ok(BUYER, pay(BUYER, SELLER, 1), &[]);
+    let bytes = town.blocks.last().unwrap().clone();
+    let open = |bytes: &[u8]| open_block(&town.state, bytes).map(|_| ());
+    let decode = |error| Err(LedgerError::Decode(error));
+    let known = bytes[0];
+    for found in [0, known + 1, u8::MAX] {
+        let future = [&[found], &bytes[1..]].concat();
+        assert_eq!(open(&future), decode(DecodeError::Version { what: "block", known, found }));
+        let signed = Block::decode(&bytes).unwrap().transactions[0].encode();
+        let future = [&[found], &signed[1..]].concat();
+        let error = SignedTransaction::decode(&future).unwrap_err();
+        assert_eq!(error, DecodeError::Version { what: "signed transaction", known, found });
+    }
+    assert_eq!(open(&[]), decode(DecodeError::Empty { what: "block" }));
+    let (what, max, found) = ("block", Block::MAX_BYTES, Block::MAX_BYTES + 1);
+    let long = [&bytes[..], &vec![0; found - bytes.len()]].concat();
+    assert_eq!(open(&long), decode(DecodeError::TooLong { what, max, found }));
+    let trailing = [&bytes[..], &[0]].concat();
+    assert_eq!(open(&trailing), decode(DecodeError::NotCanonical { what: "block" }));
+    let cut = &bytes[..bytes.len() - 1];
+    assert!(matches!(open(cut), Err(LedgerError::Decode(DecodeError::Malformed { .. }))));
+
+    // More transactions than a block may hold, each of them small and well signed.
+    let mut block = Block::decode(&bytes).unwrap();
+    let height = block.header.height;
+    block.transactions = vec![block.transactions[0].clone(); Block::TRANSACTIONS_MAX + 1];
+    block.header.transactions = transactions_root(&block.transactions);
+    block.header.transaction_count = u32::try_from(block.transactions.len()).unwrap();
+    assert!(block.encode().len() <= Block::MAX_BYTES, "it is the count that is refused");
+    assert_eq!(open(&block.encode()), Err(LedgerError::Transactions { height }));
+}
+
+/// A validator set with a key that anybody can sign for does not even decode.
+#[test]
+fn weak_keys_in_a_decision() {
+    let town = Town::new();
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let validators = Box::new(town.state.validators().clone());
+    let body = Body::SetValidators { epoch: 0, validators };
+    let transaction = Town::new().transaction(BUYER, body);
+    let good = transaction.encode();
+    assert_eq!(Transaction::decode(&good), Ok(transaction));
+    for key in [key(1).public(), vote_key(1).public()] {
+        let at = good.windows(32).position(|window| window == key.to_bytes()).unwrap();
+        let mut weak = good.clone();
+        weak[at..at + 32].copy_from_slice(&identity);
+        let refused = Transaction::decode(&weak);
+        assert!(matches!(refused, Err(DecodeError::Malformed { .. })), "{refused:?}");
+    }
+}

@@ -40,8 +40,8 @@ fn auction_zone() -> Zone {
 }
 
 /// A town whose validators have made their key.
-struct Market {
-    town: Town,
+pub struct Market {
+    pub town: Town,
     shares: Vec<KeyShares>,
     rng: ChaCha20Rng,
 }
@@ -53,11 +53,11 @@ fn seal_secret(n: u8) -> SealSecret {
 /// Sellers 80 to 82, each with one station and one outlet.
 const SELLERS: [u8; 3] = [80, 81, 82];
 
-fn station_of(n: u8) -> StationId {
+pub fn station_of(n: u8) -> StationId {
     StationId::of(&account(n), 1)
 }
 
-fn evse_of(n: u8) -> EvseId {
+pub fn evse_of(n: u8) -> EvseId {
     EvseId::of(&station_of(n), 1)
 }
 
@@ -82,7 +82,7 @@ impl Market {
         Self { town, shares, rng }
     }
 
-    fn with_key() -> Self {
+    pub fn with_key() -> Self {
         let mut market = Self::new();
         market.make_key();
         market
@@ -136,7 +136,7 @@ impl Market {
         self.town.state.epoch_key(0).unwrap().clone()
     }
 
-    fn terms(&self) -> Terms {
+    pub fn terms(&self) -> Terms {
         Terms {
             zone: *self.town.state.zone_id(),
             key_epoch: 0,
@@ -156,7 +156,7 @@ impl Market {
     }
 
     /// The buyer asks; gives its role and the auction's intent.
-    fn ask(&mut self, terms: Terms) -> (Buyer, Box<Intent>) {
+    pub fn ask(&mut self, terms: Terms) -> (Buyer, Box<Intent>) {
         let (buyer, action) =
             Buyer::ask(terms, InCell { x: 80, y: 60 }, Reserve(u32::MAX), self.key(), &mut self.rng).unwrap();
         let BuyerAction::PublishIntent(intent) = action else { panic!("{action:?}") };
@@ -167,7 +167,7 @@ impl Market {
         Bid::create(intent, &self.key(), station_of(n), PriceTick(ticks), &mut self.rng).unwrap()
     }
 
-    fn auction(&self, id: AuctionId) -> Auction {
+    pub fn auction(&self, id: AuctionId) -> Auction {
         match self.town.state.object(&id.into()) {
             Some((_, Object::Auction(auction))) => (**auction).clone(),
             other => panic!("{other:?}"),
@@ -188,8 +188,13 @@ impl Market {
     }
 
     /// An auction that seller 81 wins with the lowest price; accepted, ready for its contract.
-    fn awarded(&mut self) -> (AuctionId, Price) {
+    pub fn awarded(&mut self) -> (AuctionId, Price) {
         let terms = self.terms();
+        self.awarded_with(terms)
+    }
+
+    /// As [`Market::awarded`], on these terms.
+    pub fn awarded_with(&mut self, terms: Terms) -> (AuctionId, Price) {
         let (mut buyer, intent) = self.ask(terms);
         let id = intent.id();
         self.town.ok(BUYER, Body::AuctionOpen(intent), &[]);
@@ -226,7 +231,7 @@ impl Market {
         (id, price)
     }
 
-    fn contract_terms(&self, auction: AuctionId, price: Price) -> ContractTerms {
+    pub fn contract_terms(&self, auction: AuctionId, price: Price) -> ContractTerms {
         let energy_max = Energy::from_wh(30_000);
         ContractTerms {
             zone: *self.town.state.zone_id(),
@@ -248,18 +253,18 @@ impl Market {
         }
     }
 
-    fn agreement(&self, terms: ContractTerms) -> Body {
+    pub fn agreement(&self, terms: ContractTerms) -> Body {
         let valid_until = self.town.now.checked_add(Duration::from_secs(60)).unwrap();
         let offer = Offer::sign(terms, [5; 32], valid_until, &key(81)).verify().unwrap();
         Body::ContractOpen(Box::new(offer.agree(&key(71))))
     }
 
-    fn start(&self, terms: &ContractTerms) -> Signed<Start> {
+    pub fn start(&self, terms: &ContractTerms) -> Signed<Start> {
         let (contract, evse) = (terms.id(), terms.evse);
         Signed::new(Start { contract, evse, exporter: [5; 32], at: self.town.now }, &key(71))
     }
 
-    fn record(&self, terms: &ContractTerms, register: u64, wh: u64) -> Signed<MeterRecord> {
+    pub fn record(&self, terms: &ContractTerms, register: u64, wh: u64) -> Signed<MeterRecord> {
         let record = MeterRecord {
             contract: terms.id(),
             evse: terms.evse,
@@ -272,12 +277,12 @@ impl Market {
         Signed::new(record, &key(91))
     }
 
-    fn checkpoint(&self, terms: &ContractTerms, record: &Signed<MeterRecord>) -> Box<Checkpoint> {
+    pub fn checkpoint(&self, terms: &ContractTerms, record: &Signed<MeterRecord>) -> Box<Checkpoint> {
         Box::new(Checkpoint::sign(&record.clone().verify(terms).unwrap(), &key(71)))
     }
 
     /// An open contract after an auction.
-    fn contracted(&mut self) -> ContractTerms {
+    pub fn contracted(&mut self) -> ContractTerms {
         let (auction, price) = self.awarded();
         let terms = self.contract_terms(auction, price);
         let body = self.agreement(terms.clone());
@@ -429,9 +434,9 @@ fn the_same_energy_is_not_sold_twice() {
             Body::ContractSettle { record: Box::new(record), start, checkpoint },
             &[],
         );
-        let had = Energy::from_wh(15_000);
-        let (evse, begins) = (evse_of(81), Energy::from_wh(register));
-        let error = TransactionError::MeterRegister { evse, begins, had };
+        let (evse, from) = (evse_of(81), Energy::from_wh(register));
+        let (to, sold_from) = (Energy::from_wh(register + 10_000), Energy::from_wh(5_000));
+        let error = TransactionError::MeterRegister { evse, from, to, sold_from, sold_to: to };
         assert_eq!(refused, if expected { Ok(()) } else { Err(error) });
     }
 }

@@ -51,10 +51,10 @@ fn everything_keeps_its_bytes() {
         "pending eb1ba37590e36828",
         "finished abfda73a81b05b45",
         "balance a035c2c97022664e",
-        "header fc02fdeb0a5527f1",
-        "block id 0a084d498914a57e",
-        "block 7e039caea7dd5893",
-        "certificate 6c6500638eaf682e",
+        "header cc40e79934b29c4f",
+        "block id db84e145b35388c6",
+        "block 4522752ac861bd33",
+        "certificate 4ac57a70020b1c86",
         "query 704deb7461f164bf",
     ];
     assert_eq!(found.map(|(name, hash)| format!("{name} {hash}")), golden);
@@ -62,4 +62,114 @@ fn everything_keeps_its_bytes() {
         block.header.encode().len() <= 512 && certificate.encode().len() <= 300,
         "small enough for a phone"
     );
+}
+
+#[test]
+fn decisions_keep_their_bytes() {
+    let mut town = Town::new();
+    let epoch = 0;
+    let zone = *town.state.zone_id();
+    let validators = Box::new(town.state.validators().clone());
+    let rules = Rules { version: 2, fee: Money::from_micro(3), epoch_ms: 60_000, bond: Money::from_micro(4) };
+    let contract = ContractId([8; 32]);
+    let from = Timestamp::from_millis(1_900_000_000_000);
+    let votes = [1, 2].map(|block| {
+        let (kind, block) = (VoteKind::Prevote, Some(BlockId([block; 32])));
+        let vote = Vote { kind, height: 5, round: 1, block, validator: 3 };
+        (vote, vote.sign(&zone, epoch, &vote_key(4)))
+    });
+    let proposals = [1, 2].map(|block| {
+        let (pol_round, block) = (Some(1), BlockId([block; 32]));
+        let proposal = Proposal { height: 5, round: 2, pol_round, block, validator: 3 };
+        (proposal, proposal.sign(&zone, epoch, &vote_key(4)))
+    });
+    let evidence = [Evidence::Votes(votes), Evidence::Proposals(proposals)].map(Box::new);
+    let [votes, proposals] = evidence.map(|evidence| Body::Convict { epoch, evidence });
+    let price = Price::from_micro_per_kwh(90_000);
+    let bodies = [
+        ("open account for", Body::OpenAccountFor { owner: key(99).public() }),
+        ("dispute", Body::ContractDispute { contract }),
+        ("resolve", Body::ContractResolve { contract, energy: Energy::from_wh(7) }),
+        ("lower", Body::ContractLower { contract, energy: Energy::from_wh(6) }),
+        ("validators", Body::SetValidators { epoch, validators }),
+        ("upgrade", Body::Upgrade { epoch, rules }),
+        ("vote key", Body::VoteKey { epoch: 1, key: key(98).public() }),
+        ("bond", Body::Bond { amount: 5 }),
+        ("unbond", Body::Unbond { amount: 4 }),
+        ("two votes", votes),
+        ("two proposals", proposals),
+        ("tariff", Body::SetTariff { price, from }),
+        ("price cap", Body::SetPriceCap { cap: Some(price), from }),
+        ("audit key", Body::SetAuditKey { key: Some(key(43).public()) }),
+        ("circuit", Body::SetCircuit { station: station(), circuit: Some(7) }),
+    ];
+    let mut found: Vec<String> = bodies
+        .into_iter()
+        .map(|(name, body)| format!("{name} {}", digest(&town.transaction(BUYER, body).encode())))
+        .collect();
+
+    let epoch = Object::Epoch(Box::new(town.state.epoch().clone()));
+    let governance = Object::Governance(Box::new(town.state.governance().clone()));
+    let bond = Bond { owner: account(4), bonded: 5, leaving: vec![(from, 4)], convicted: Some(2) };
+    let gap = |from, to| Gap { from: Energy::from_wh(from), to: Energy::from_wh(to) };
+    let (meter, register) = (key(92).public(), Energy::from_wh(90));
+    let outlet = Evse {
+        station: station(),
+        owner: account(SELLER),
+        number: 1,
+        connectors: 2,
+        power: Power::from_w(22_000),
+        meter: key(METER).public(),
+        register,
+        gaps: vec![gap(0, 40), gap(50, 80)],
+        before: Some(Box::new(OldMeter { meter, register, gaps: vec![gap(1, 2)] })),
+    };
+    let place = Station {
+        owner: account(SELLER),
+        number: 1,
+        name: "Station".to_owned(),
+        position: Position::from_e7(525_200_000, 134_050_000).unwrap(),
+        award_key: Hash([9; 32]),
+        circuit: Some(7),
+    };
+    let used = Finished { id: Hash([1; 32]), end: End::Used, content: Hash::ZERO };
+    let objects = [
+        ("epoch", epoch),
+        ("governance", governance),
+        ("bond object", Object::Bond(Box::new(bond))),
+        ("outlet", Object::Evse(outlet)),
+        ("station", Object::Station(place)),
+        ("used", Object::Finished(used.clone())),
+        ("slashed", Object::Finished(Finished { end: End::Slashed, ..used.clone() })),
+        ("past", Object::Finished(Finished { end: End::Past, ..used })),
+    ];
+    found.extend(objects.into_iter().map(|(name, object)| format!("{name} {}", digest(&object.encode()))));
+    found.push(format!("voters {}", digest(&town.state.validators().voters().encode())));
+    let golden = [
+        "open account for 0409b02e3b8a9999",
+        "dispute 83e71d0ad5a382dd",
+        "resolve 2af169fd6c837e3d",
+        "lower 9541d12f6f6fa113",
+        "validators 554b3ca79da07028",
+        "upgrade e49d91a453f5419c",
+        "vote key 834c6d13a7de0e62",
+        "bond f1d0ed3984ea36d7",
+        "unbond 38b272d98afb3049",
+        "two votes e68ce9bf74c32b52",
+        "two proposals a0f3c5c6c3175375",
+        "tariff d2207fdb3ada6fe2",
+        "price cap a98affc589f457ce",
+        "audit key 0587581b89de2caf",
+        "circuit 5321d97eaf5183aa",
+        "epoch f8c15f25e9a43bc8",
+        "governance dc1015d7a7199973",
+        "bond object 0d956660c12789f0",
+        "outlet ea86ce092ff8640f",
+        "station 353eca67e4424b43",
+        "used b83c0c9af93fde32",
+        "slashed ec02f5b234e5f9c7",
+        "past 79fa82859dc8d090",
+        "voters 96743965f84e8cfe",
+    ];
+    assert_eq!(found, golden);
 }

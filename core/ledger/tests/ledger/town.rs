@@ -59,6 +59,7 @@ pub struct Town {
     pub now: Timestamp,
     pub numbers: u128,
     pub blocks: Vec<Vec<u8>>,
+    pub sales: Vec<SaleRecord>,
 }
 
 impl Town {
@@ -74,6 +75,7 @@ impl Town {
             follower: State::genesis(zone),
             numbers: 0,
             blocks: Vec::new(),
+            sales: Vec::new(),
         };
         for who in [BUYER, SELLER] {
             town.ok(who, Body::OpenAccount { owner: key(who).public() }, &[]);
@@ -123,10 +125,13 @@ impl Town {
         self.now = self.now.checked_add(later).unwrap();
         let candidates = Verified::all(self.state.zone_id(), transactions).unwrap();
         let Proposed { block, applied, refused } = self.state.propose(self.now, 0, &candidates);
+        let sales = applied.sales.clone();
         self.state.apply(applied);
         let bytes = block.encode();
         let (block, transactions) = open_block(&self.follower, &bytes).unwrap();
         let applied = self.follower.execute(&block, &transactions).unwrap();
+        assert_eq!(applied.sales, sales, "everybody exports the same");
+        self.sales.extend(sales);
         self.follower.apply(applied);
         self.state.audit();
         self.follower.audit();
