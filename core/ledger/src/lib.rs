@@ -14,6 +14,7 @@
 //!  block bytes --open_block--> Block, Verified.. --State::execute--> Applied   (everybody else, before voting)
 //!  Certificate (more than 2/3 of the stake) --> State::apply(Applied)          (everybody, once decided)
 //!  State::prove_account --> Proof..  --ProvenAccount::verify(header, certificate)--> what a phone believes
+//!  State::manifest, ::chunk.. --> Restore::add.. --> the same State (snapshots: whoever lost its disk, from anybody)
 //! ```
 //!
 //! # Transactions

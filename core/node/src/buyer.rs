@@ -18,6 +18,7 @@ mod trade;
 
 pub use find::{Nearby, find};
 pub use news::{BuyError, Ended, OpenedBid, PurchaseNews, PurchaseReceipt, Timings};
+pub(crate) use rows::followed;
 
 use crate::{Node, NodeError};
 use drive::{Absence, Shared};
@@ -27,9 +28,9 @@ use ohmesh_auction::{
 };
 use ohmesh_contract::BuyerInput;
 use ohmesh_geo::Catalogue;
-use ohmesh_ledger::{Asset, Journal, Object, Query, blocks_needed, epoch_key_id};
+use ohmesh_ledger::{Asset, Governance, Header, Journal, Object, Query, Tariff, blocks_needed, epoch_key_id};
 use ohmesh_units::{
-    AuctionId, Energy, EvseId, Money, Position, Power, Price, PriceTick, SigningKey, TickSize,
+    AuctionId, Energy, EvseId, Money, Position, Power, Price, PriceTick, SigningKey, TickSize, Timestamp,
 };
 use rand_core::Rng;
 use std::{fmt, sync::Arc, time::Duration};
@@ -48,7 +49,7 @@ pub struct Need {
     /// The least power the outlet must give.
     pub power_min: Power,
     /// The highest price of a kWh; rounded up to whole ticks of the auction, less than a tenth of a percent for prices
-    /// from 0.07 on. All bidders see it.
+    /// from 0.07 on, and lowered to what the regulators' cap allows. All bidders see it.
     pub price_cap: Price,
     /// The most the sale is worth, detour included; nobody sees it. `None`: whatever the cap allows.
     pub reserve: Option<Money>,
@@ -112,26 +113,27 @@ impl Node {
         let kwh = u16::try_from(need.energy.as_wh().div_ceil(1000)).unwrap_or(0);
         let energy = EnergyKwh::try_from(kwh).map_err(|_| BuyError::Energy(need.energy))?;
         let connectors = Connectors::try_from(need.connectors.bits()).map_err(|_| BuyError::NoConnector)?;
-        let tick = TickSize::for_cap(need.price_cap).ok_or(BuyError::PriceCap(need.price_cap))?;
-        self.check_account(tick, energy).await?;
-        let head = self.replica().head().map_err(NodeError::from)?;
-        let head = head.ok_or(BuyError::NoAccount)?;
-        let epoch_key = self.epoch_key(head.epoch).await?;
+        let (governance, head) = self.governance().await?;
         let now = self.now();
+        let deadline = now.max(head.time).checked_add(settings.bidding).ok_or(BuyError::Clock)?;
+        let cap = cap_until(&governance, head.time, deadline);
+        let tick = tick_within(need.price_cap, cap).ok_or(BuyError::PriceCap(need.price_cap))?;
+        self.check_account(tick, energy).await?;
+        let epoch_key = self.newest_key(&governance).await?;
+        let voters = self.replica().epoch().map_err(NodeError::from)?.voters;
         let mut rng = self.draw_rng();
         let mut seed = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *seed);
         let key = SigningKey::from_seed(*seed);
         // The rule is checked at the height the intent gets, which is not known yet: take the strictest near it.
         let heights = (head.height..).take(HEIGHTS_AHEAD);
-        let blocks_min =
-            heights.map(|height| blocks_needed(zone.validators.voters(), height)).max().unwrap_or(1);
+        let blocks_min = heights.map(|height| blocks_needed(&voters, height)).max().unwrap_or(1);
         let terms = Terms {
             zone: *self.store().zone_id(),
             key_epoch: epoch_key.epoch(),
             area: listed.area,
             energy,
-            deadline: now.max(head.time).checked_add(settings.bidding).ok_or(BuyError::Clock)?,
+            deadline,
             blocks_min,
             kappa: settings.kappa,
             renewable_min: Percent::default(),
@@ -147,7 +149,7 @@ impl Node {
             None => Reserve(u32::MAX),
         };
         let trade =
-            Trade::ask(terms, (position, reserve), epoch_key, key, self.facts(), settings, now, &mut rng)?;
+            Trade::ask(terms, (position, reserve), epoch_key, key, self.facts()?, settings, now, &mut rng)?;
         rows::save(self.store(), trade.saved())?;
         Ok(Purchase(Arc::new(Shared::new(self.clone(), trade, settings))))
     }
@@ -158,7 +160,7 @@ impl Node {
     pub fn purchases(&self, settings: Settings) -> Result<Vec<Purchase>, BuyError> {
         let now = self.now();
         let resume = |saved| {
-            let trade = Trade::resume(saved, self.facts(), settings, now)?;
+            let trade = Trade::resume(saved, self.facts()?, settings, now)?;
             Ok(Purchase(Arc::new(Shared::new(self.clone(), trade, settings))))
         };
         rows::list(self.store(), true)?.into_iter().map(resume).collect()
@@ -187,6 +189,29 @@ impl Node {
         if available < needed { Err(BuyError::NotEnough { needed, available }) } else { Ok(()) }
     }
 
+    /// What the zone's people have decided, proven now: which tariffs and caps hold, and whose shares make up the key.
+    async fn governance(&self) -> Result<(Governance, Header), BuyError> {
+        let id = Governance::id();
+        let seen = self.look(&Query::Object(id), &id, Absence::Withheld, &mut None).await?;
+        let head = self.replica().head().map_err(NodeError::from)?;
+        match (seen.object, head) {
+            (Some(Object::Governance(governance)), Some(head)) => Ok((*governance, head)),
+            // A zone has its governance from the first block on, and nothing else has that id.
+            _ => Err(BuyError::NoGovernance),
+        }
+    }
+
+    /// The newest of the auctions' keys that is made: one that is still in the making serves nobody yet.
+    async fn newest_key(&self, governance: &Governance) -> Result<EpochKey, BuyError> {
+        for holders in governance.keys.iter().rev() {
+            match self.epoch_key(holders.epoch).await {
+                Err(BuyError::NoEpochKey(_)) => {}
+                key => return key,
+            }
+        }
+        Err(BuyError::NoEpochKey(governance.key_epoch()))
+    }
+
     /// The auctions' key of `epoch`: it never changes once it is there.
     async fn epoch_key(&self, epoch: u64) -> Result<EpochKey, BuyError> {
         let id = epoch_key_id(epoch);
@@ -199,15 +224,39 @@ impl Node {
         }
     }
 
-    fn facts(&self) -> Facts {
-        let zone = self.store().zone();
-        Facts {
+    fn facts(&self) -> Result<Facts, BuyError> {
+        let genesis = self.store().zone();
+        let governance = self.replica().object(&Governance::id()).map_err(NodeError::from)?;
+        let tariffs = match governance {
+            Some((_, Object::Governance(governance))) => governance.tariffs,
+            _ => vec![Tariff { version: 0, price: genesis.distributor.tariff, from: genesis.created }],
+        };
+        Ok(Facts {
             zone: *self.store().zone_id(),
             buyer: self.id(),
-            tariff: zone.distributor.tariff,
-            agents: zone.validators.all().iter().map(|validator| validator.key).collect(),
+            tariffs,
+            agents: self.agents().keys(),
             transport: self.agents().key(),
+        })
+    }
+}
+
+/// The lowest cap that holds at some time from now until the contract of an auction with this deadline is open.
+fn cap_until(governance: &Governance, now: Timestamp, deadline: Timestamp) -> Option<Price> {
+    let opened = deadline.checked_add(DECIDED_WITHIN).unwrap_or(deadline);
+    [now, opened].into_iter().filter_map(|at| governance.cap(at)).min()
+}
+
+/// The tick whose highest price is `wanted`, or what the regulators' cap leaves of it: the next tick below the cap, since
+/// the ledger counts the highest price that the tick can say.
+fn tick_within(wanted: Price, cap: Option<Price>) -> Option<TickSize> {
+    let tick = TickSize::for_cap(wanted)?;
+    match cap {
+        Some(cap) if tick.price(PriceTick(u16::MAX)) > cap => {
+            let size = cap.as_micro_per_kwh() / i64::from(u16::MAX);
+            TickSize::try_from(u32::try_from(size).ok()?).ok()
         }
+        _ => Some(tick),
     }
 }
 
@@ -276,5 +325,30 @@ impl fmt::Debug for Purchase {
     }
 }
 
+/// How long after its deadline an auction may take to end in an open contract: the times to release, to decide, to accept
+/// and to open, and some more. No cap or tariff that is not on the ledger a day before holds within it.
+const DECIDED_WITHIN: Duration = Duration::from_secs(3600);
 /// Blocks within which an intent is expected on the ledger.
 const HEIGHTS_AHEAD: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price(micro: i64) -> Price {
+        Price::from_micro_per_kwh(micro)
+    }
+
+    #[test]
+    fn no_tick_says_more_than_the_cap() {
+        let highest = |wanted, cap: Option<i64>| {
+            tick_within(price(wanted), cap.map(price)).map(|tick| tick.price(PriceTick(u16::MAX)))
+        };
+        assert_eq!(highest(650_000, None), Some(price(10 * 65_535)), "the wish rounded up");
+        assert_eq!(highest(650_000, Some(700_000)), Some(price(655_350)), "as long as the cap allows that");
+        assert_eq!(highest(650_000, Some(655_349)), Some(price(9 * 65_535)), "else rounded down");
+        assert_eq!(highest(650_000, Some(300_000)), Some(price(4 * 65_535)));
+        assert_eq!(highest(650_000, Some(65_534)), None, "no auction can ask for so little");
+        assert_eq!(highest(0, Some(300_000)), None);
+    }
+}

@@ -1,6 +1,6 @@
 //! Why a node refuses something. Variants name the cause and carry the ids.
 
-use ohmesh_ledger::{LedgerError, TreeName};
+use ohmesh_ledger::{HandOverError, LedgerError, TreeName};
 use ohmesh_mesh::MeshError;
 use ohmesh_units::{DecodeError, Hash, TransactionId, ZoneId};
 use rusqlite::ErrorCode;
@@ -93,6 +93,12 @@ pub enum Part {
         /// The height under which it is kept.
         height: u64,
     },
+    /// The voters of an epoch, or the hand-over to them.
+    #[error("the voters of epoch {number}")]
+    Epoch {
+        /// The epoch.
+        number: i64,
+    },
     /// The content of one leaf or its path.
     #[error("the proof in tree {tree:?} for {id}")]
     Proof {
@@ -167,6 +173,45 @@ pub enum ReplicaError {
         /// The height of the one offered.
         other: u64,
     },
+    /// Nobody whom this node trusts votes in the header's epoch: it is ahead of every hand-over that was shown, or so long
+    /// past that its voters count no more.
+    #[error("the header is of epoch {offered}, the newest whose voters are known is {have}")]
+    Epoch {
+        /// The newest epoch whose voters are known here.
+        have: u64,
+        /// The epoch of the header.
+        offered: u64,
+    },
+    /// A hand-over does not lead on from the newest epoch known.
+    #[error("hand-over: {0}")]
+    HandOver(Box<HandOverError>),
+    /// What is trusted is so old that whoever signed then loses nothing by signing something else now: the node needs a
+    /// younger anchor.
+    #[error(
+        "what this node trusts is {} days old, {} are allowed: anchor it again",
+        .age.as_secs() / 86_400,
+        .limit.as_secs() / 86_400
+    )]
+    AnchorTooOld {
+        /// How old.
+        age: Duration,
+        /// The limit: [`Anchor::AGE_MAX`](ohmesh_ledger::Anchor::AGE_MAX).
+        limit: Duration,
+    },
+    /// The anchor is of another zone.
+    #[error("the anchor is of zone {found}, this node's is {expected}")]
+    AnchorOfOtherZone {
+        /// This node's zone.
+        expected: ZoneId,
+        /// The anchor's.
+        found: ZoneId,
+    },
+    /// The anchor and what this node has seen certified cannot both be: one of them is a lie.
+    #[error("the anchor in epoch {epoch} contradicts what this node has seen certified")]
+    AnchorContradicts {
+        /// The anchor's epoch.
+        epoch: u64,
+    },
     /// More proofs than the account has parts.
     #[error("{found} proofs, account {id} has {expected} parts")]
     Parts {
@@ -180,6 +225,12 @@ pub enum ReplicaError {
     /// A height that no ledger reaches.
     #[error("height {0} is out of range")]
     Height(u64),
+}
+
+impl From<HandOverError> for ReplicaError {
+    fn from(error: HandOverError) -> Self {
+        Self::HandOver(Box::new(error))
+    }
 }
 
 impl From<rusqlite::Error> for ReplicaError {
@@ -283,6 +334,12 @@ pub enum NodeError {
     /// The operating system gave no randomness.
     #[error("no randomness from the system: {0}")]
     Random(String),
+    /// Two operators whose word was to be an anchor gave none together.
+    #[error("no anchor: {reason}")]
+    Operators {
+        /// Why not.
+        reason: String,
+    },
     /// No agent gave an answer that holds; events name each.
     #[error("none of {asked} agents gave an answer that holds")]
     NoAgent {

@@ -1,12 +1,15 @@
 //! The one noun an app holds: a wallet, a replica, and the agents they speak with.
 
+mod reach;
 mod sync;
 
+pub(crate) use sync::Trouble;
+
 use crate::{
-    AgentFault, Event, Freshness, NodeError, OnDamage, Place, Replica, Status, Store, Wallet, agents::Agents,
-    event::Events, wallet::content_of,
+    AgentFault, Event, Freshness, NodeError, OnDamage, Place, Replica, ReplicaError, Status, Store, Wallet,
+    agents::Agents, event::Events, wallet::content_of,
 };
-use ohmesh_ledger::{Answer, Body, ProvenAccount, Query, SignedTransaction, ZoneFile};
+use ohmesh_ledger::{Anchor, Answer, Body, ProvenAccount, Query, SignedTransaction, ZoneFile};
 use ohmesh_mesh::{
     Clock, Endpoint,
     quinn::{Runtime, TokioRuntime},
@@ -185,7 +188,7 @@ impl Node {
     }
 
     fn failed(&self, agent: usize, reason: AgentFault) {
-        let name = self.0.agents.name(agent).to_owned();
+        let name = self.0.agents.name(agent);
         self.0.events.emit(Event::AgentFailed { name, reason });
     }
 
@@ -253,6 +256,7 @@ pub struct Builder {
     clock: Option<Arc<dyn Clock>>,
     random: Option<Box<dyn CryptoRng + Send>>,
     runtime: Arc<dyn Runtime>,
+    anchor: Option<Anchor>,
 }
 
 impl Builder {
@@ -267,6 +271,7 @@ impl Builder {
             clock: None,
             random: None,
             runtime: Arc::new(TokioRuntime),
+            anchor: None,
         }
     }
 
@@ -306,10 +311,19 @@ impl Builder {
         self
     }
 
+    /// Where to begin to follow the zone, as the app's release knows it, or as [`Anchor::agreed`] makes it of the words of
+    /// two operators. A zone that was made at most 21 days ago needs none, nor does a store that has been synced since
+    /// then; an anchor that is older than what the store has is of no account.
+    pub fn anchor(mut self, anchor: Anchor) -> Self {
+        self.anchor = Some(anchor);
+        self
+    }
+
     /// Opens the store, verifies everything in it, and starts.
     ///
-    /// Errors: [`NodeError::NoEndpoint`], [`NodeError::Random`], and what [`Store::open`], [`Replica::open`] and
-    /// [`Wallet::open`] say.
+    /// Errors: [`NodeError::NoEndpoint`], [`NodeError::Random`], and what [`Store::open`], [`Replica::open`],
+    /// [`Wallet::open`] and, for an anchor that is needed, [`Replica::anchor`] say. Without an anchor that is needed the
+    /// node starts and shows what it has, and [`Node::sync`] says that it is [`ReplicaError::AnchorTooOld`].
     pub fn build(self) -> Result<Node, NodeError> {
         let endpoint = self.endpoint.ok_or(NodeError::NoEndpoint)?;
         let random = match self.random {
@@ -320,7 +334,13 @@ impl Builder {
         let (replica, dropped) = Replica::open(store.clone(), self.on_damage)?;
         let (wallet, also_dropped) = Wallet::open(store.clone(), self.key, self.on_damage)?;
         let clock = self.clock.unwrap_or_else(|| endpoint.clock().clone());
+        if let Some(anchor) = &self.anchor {
+            take_anchor(&replica, anchor, clock.now())?;
+        }
         let agents = Agents::new(endpoint, self.runtime.clone(), &store.zone().validators);
+        for (epoch, validators) in replica.validators()? {
+            agents.learn(epoch, &validators);
+        }
         let events = Events::default();
         for damage in dropped.into_iter().chain(also_dropped) {
             events.emit(Event::Dropped(damage));
@@ -342,6 +362,14 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("store", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// An app's release may be older than what the store has: then the store does.
+fn take_anchor(replica: &Replica, anchor: &Anchor, now: Timestamp) -> Result<(), ReplicaError> {
+    match replica.anchor(anchor, now) {
+        Err(ReplicaError::AnchorTooOld { .. }) if replica.check_anchor(now).is_ok() => Ok(()),
+        taken => taken,
     }
 }
 

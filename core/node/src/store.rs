@@ -132,6 +132,7 @@ fn migrate(connection: &mut Connection, zone: &ZoneId) -> Result<(), StoreError>
     if (application, version, tables) == (0, 0, 0) {
         transaction.execute_batch(SCHEMA)?;
         transaction.execute_batch(SCHEMA_2)?;
+        transaction.execute_batch(SCHEMA_3)?;
         transaction.execute("INSERT INTO zone (one, id) VALUES (1, ?1)", [&zone.0[..]])?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
@@ -154,7 +155,10 @@ fn migrate(connection: &mut Connection, zone: &ZoneId) -> Result<(), StoreError>
         return Err(StoreError::Corrupt { reason: check });
     }
     if version < VERSION {
-        transaction.execute_batch(SCHEMA_2)?;
+        if version < 2 {
+            transaction.execute_batch(SCHEMA_2)?;
+        }
+        transaction.execute_batch(SCHEMA_3)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }
@@ -164,7 +168,7 @@ fn migrate(connection: &mut Connection, zone: &ZoneId) -> Result<(), StoreError>
 /// "ohmN": what tells our files from other programs'.
 const APPLICATION: i64 = 0x6f68_6d4e;
 /// The version of the tables. A change to them is a new version and a step in [`migrate`].
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// Values are canonical bytes as they were signed or proven; the other columns only find them and are checked against
 /// them. `proofs.view` is 0 for one object alone, 1 for a part of an account whose parts share a header.
 const SCHEMA: &str = "
@@ -195,6 +199,12 @@ CREATE TABLE purchases (
     purchase BLOB NOT NULL, is_open INTEGER NOT NULL
 ) STRICT;
 ";
+/// What version 3 adds: the epochs whose voters are trusted. The first has no hand-over: it is the anchor.
+const SCHEMA_3: &str = "
+CREATE TABLE epochs (
+    number INTEGER PRIMARY KEY, height INTEGER NOT NULL, anchor BLOB NOT NULL, hand_over BLOB
+) STRICT;
+";
 
 #[cfg(test)]
 mod tests {
@@ -205,21 +215,26 @@ mod tests {
     #[test]
     fn the_schema_keeps_its_bytes() {
         let digest = |schema: &str| Domain::new("ohmesh/1 golden").hash(&[schema.as_bytes()]).to_string();
-        assert_eq!((VERSION, &digest(SCHEMA)[..16]), (2, "a774cddce00cd314"));
+        assert_eq!((VERSION, &digest(SCHEMA)[..16]), (3, "a774cddce00cd314"));
         assert_eq!(&digest(SCHEMA_2)[..16], "2d3852a453354c46");
+        assert_eq!(&digest(SCHEMA_3)[..16], "45a031ddf2cc4a3f");
     }
 
     #[test]
-    fn a_store_of_version_1_gets_its_new_table_and_keeps_its_rows() {
-        let mut connection = connection();
-        fill(&mut connection, 3).unwrap();
-        connection.execute_batch("DROP TABLE purchases; PRAGMA user_version = 1").unwrap();
-        for _ in 0..2 {
-            migrate(&mut connection, &ZoneId([1; 32])).unwrap();
-            let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-            let purchases: i64 =
-                connection.query_row("SELECT count(*) FROM purchases", [], |row| row.get(0)).unwrap();
-            assert_eq!((version, purchases, count(&connection)), (2, 0, 3));
+    fn an_older_store_gets_its_new_tables_and_keeps_its_rows() {
+        let to_2 = "DROP TABLE epochs; PRAGMA user_version = 2";
+        let to_1 = "DROP TABLE epochs; DROP TABLE purchases; PRAGMA user_version = 1";
+        for older in [to_1, to_2] {
+            let mut connection = connection();
+            fill(&mut connection, 3).unwrap();
+            connection.execute_batch(older).unwrap();
+            for _ in 0..2 {
+                migrate(&mut connection, &ZoneId([1; 32])).unwrap();
+                let number = |query| connection.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
+                assert_eq!(number("SELECT user_version FROM pragma_user_version"), 3);
+                assert_eq!(number("SELECT count(*) FROM purchases"), 0);
+                assert_eq!((number("SELECT count(*) FROM epochs"), count(&connection)), (0, 3));
+            }
         }
     }
 

@@ -5,6 +5,10 @@
 
 #[path = "node/agent.rs"]
 mod agent;
+#[path = "node/chain.rs"]
+mod chain;
+#[path = "node/epochs.rs"]
+mod epochs;
 #[path = "node/files.rs"]
 mod files;
 #[path = "node/lies.rs"]

@@ -4,7 +4,10 @@ use super::{
     BuyError, PurchaseReceipt, Settings, rows,
     trade::{Seen, Step, Trade, Want},
 };
-use crate::{AgentFault, Event, Node, NodeError, ReplicaError, Status, replica::Certified, timer::within};
+use crate::{
+    AgentFault, Event, Node, NodeError, ReplicaError, Status, node::Trouble, replica::Certified,
+    timer::within,
+};
 use ohmesh_ledger::{Answer, Evse, Object, Proof, Query, Station};
 use ohmesh_units::{EvseId, Hash, StationId, Timestamp};
 use rand_chacha::ChaCha20Rng;
@@ -144,6 +147,14 @@ impl Shared {
                 })
             }
             Want::Sale { agent, contract, is_urgent } => {
+                if let Some(seen) = contract.as_ref().map(|id| self.node.finished(id)).transpose()?.flatten()
+                {
+                    run.proven = self.node.now();
+                    return self.hand_in(|trade, now, _| {
+                        trade.on_contract(seen, now);
+                        Ok(())
+                    });
+                }
                 self.exchange(*agent, run).await?;
                 let now = self.node.now();
                 if !is_urgent && now < run.look_at {
@@ -157,11 +168,16 @@ impl Shared {
             }
             Want::Register(evse) => {
                 let id = Hash::from(*evse);
-                let seen = self.node.look(&Query::Object(id), &id, Absence::Withheld, &mut None).await?;
+                let object = match self.node.outlet_after(self.look(|trade| trade.saved().follows()))? {
+                    Some(outlet) => Some(outlet),
+                    None => {
+                        self.node.look(&Query::Object(id), &id, Absence::Withheld, &mut None).await?.object
+                    }
+                };
                 run.proven = self.node.now();
-                let Some(Object::Evse(outlet)) = seen.object else { return Ok(()) };
+                let Some(Object::Evse(outlet)) = object else { return Ok(()) };
                 self.hand_in(|trade, now, _| {
-                    trade.on_register(outlet.register, now);
+                    trade.on_register(&outlet, now);
                     Ok(())
                 })
             }
@@ -263,7 +279,7 @@ impl Node {
     /// Asks agents, in an order drawn by lot, for the object with `id` until one has proven it, or its absence is
     /// believed. What does not hold is dropped, its agent named.
     ///
-    /// Errors: [`NodeError::NoAgent`] if no answer holds, and this node's own.
+    /// Errors: [`NodeError::NoAgent`] if no answer holds, and this node's own, [`ReplicaError::AnchorTooOld`] among them.
     pub(crate) async fn look(
         &self,
         query: &Query,
@@ -271,6 +287,7 @@ impl Node {
         absence: Absence,
         checked: &mut Checked,
     ) -> Result<Seen, NodeError> {
+        self.check_anchor(self.now())?;
         let order = self.asking_order();
         let asked = order.len();
         let mut absent: Option<Seen> = None;
@@ -294,6 +311,14 @@ impl Node {
                     continue;
                 }
             };
+            match self.reach(agent, certified.0.epoch).await {
+                Ok(()) => {}
+                Err(Trouble::Agent(fault)) => {
+                    self.agent_failed(agent, fault);
+                    continue;
+                }
+                Err(Trouble::Own(error)) => return Err(error),
+            }
             match self.check(id, certified, proofs, checked) {
                 Ok(seen) if seen.object.is_some() => return Ok(seen),
                 Ok(seen) => match absence {
@@ -339,6 +364,25 @@ impl Node {
         let object = self.replica().store_object(id, &certified, &proof)?;
         *checked = Some((certified, proof, object.clone()));
         Ok(Seen { height, time, object: Some(object) })
+    }
+
+    /// What is left of the object with `id`, if this node has had it proven: it never changes again, so that nobody has to
+    /// be asked or spoken with once more.
+    fn finished(&self, id: &Hash) -> Result<Option<Seen>, NodeError> {
+        let known = self.replica().object(id)?;
+        Ok(known.filter(|(_, object)| matches!(object, Object::Finished(_))).map(|(header, object)| Seen {
+            height: header.height,
+            time: header.time,
+            object: Some(object),
+        }))
+    }
+
+    /// The outlet of a contract, if it has been proven as it was when the contract had ended, or later.
+    fn outlet_after(&self, followed: Option<[Hash; 2]>) -> Result<Option<Object>, NodeError> {
+        let Some([contract, outlet]) = followed else { return Ok(None) };
+        let (ended, outlet) = (self.replica().object(&contract)?, self.replica().object(&outlet)?);
+        let ended = ended.filter(|(_, object)| matches!(object, Object::Finished(_)));
+        Ok(ended.zip(outlet).filter(|(ended, outlet)| outlet.0.height >= ended.0.height).map(|(_, (_, o))| o))
     }
 
     /// A registered station: from the replica, as no transaction changes it, or proven by an agent.

@@ -2,7 +2,7 @@
 
 use crate::{Damage, NodeError};
 use ohmesh_auction::role::RoleError;
-use ohmesh_contract::Refused;
+use ohmesh_contract::{Bill, Refused};
 use ohmesh_geo::AreaChoiceError;
 use ohmesh_units::{
     Area, AuctionId, Canonical, ContractId, Energy, EvseId, Money, Price, StationId, Timestamp,
@@ -55,6 +55,28 @@ pub enum PurchaseNews {
     Charging {
         /// What the station's meter has signed so far.
         energy: Energy,
+    },
+    /// The seller has claimed this on the ledger without a checkpoint that this node has signed; it is paid at the end of
+    /// the time to dispute it.
+    Claimed {
+        /// What is claimed.
+        bill: Bill,
+        /// When it is paid.
+        until: Timestamp,
+    },
+    /// The claim is disputed: nothing is paid before it is decided, or before nobody has decided it in time.
+    Disputed {
+        /// What is claimed.
+        bill: Bill,
+        /// When it is paid if nobody decides.
+        until: Timestamp,
+    },
+    /// The seller has taken something off the claim.
+    ClaimLowered {
+        /// What is still claimed.
+        bill: Bill,
+        /// When it is paid.
+        until: Timestamp,
     },
     /// The ledger has settled.
     Receipt(Box<PurchaseReceipt>),
@@ -204,6 +226,9 @@ pub enum BuyError {
     /// The validators have not made the auctions' key of this epoch yet.
     #[error("the auctions' key of epoch {0} does not exist yet")]
     NoEpochKey(u64),
+    /// The ledger shows no tariffs and caps.
+    #[error("the zone's governance is not proven")]
+    NoGovernance,
     /// As many purchases are open as may be.
     #[error("{0} purchases are open, which is the most")]
     TooManyOpen(usize),

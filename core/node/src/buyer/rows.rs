@@ -2,7 +2,7 @@
 
 use super::{BuyError, trade::Saved};
 use crate::{Damage, Part, Store, StoreError};
-use ohmesh_units::Canonical;
+use ohmesh_units::{Canonical, Hash};
 use zeroize::Zeroizing;
 
 /// Purchases that may be open at a time: a car, and a few that its driver gave up on.
@@ -44,20 +44,27 @@ pub(crate) fn save(store: &Store, saved: &Saved) -> Result<(), BuyError> {
 
 /// The purchases that are open, oldest first, or those that have ended, newest first.
 pub(crate) fn list(store: &Store, is_open: bool) -> Result<Vec<Saved>, BuyError> {
+    stored(store, is_open)?.into_iter().map(|bytes| parse(Zeroizing::new(bytes))).collect()
+}
+
+fn stored(store: &Store, is_open: bool) -> Result<Vec<Vec<u8>>, StoreError> {
     let select = if is_open {
         "SELECT purchase FROM purchases WHERE is_open ORDER BY sequence"
     } else {
         "SELECT purchase FROM purchases WHERE NOT is_open ORDER BY sequence DESC"
     };
-    let rows = store.read(|sql| {
+    store.read(|sql| {
         let mut select = sql.prepare_cached(select)?;
         let rows = select.query_map([], |row| row.get(0))?;
         Ok(rows.collect::<Result<Vec<Vec<u8>>, _>>()?)
-    });
-    rows.map_err(|error: StoreError| BuyError::from(error))?
-        .into_iter()
-        .map(|bytes| parse(Zeroizing::new(bytes)))
-        .collect()
+    })
+}
+
+/// What open purchases wait for on the ledger: the contract of each, and its outlet. A purchase that cannot be read is
+/// named when it is to go on.
+pub(crate) fn followed(store: &Store) -> Result<Vec<Hash>, StoreError> {
+    let follows = |bytes: Vec<u8>| parse(Zeroizing::new(bytes)).ok()?.follows();
+    Ok(stored(store, true)?.into_iter().filter_map(follows).flatten().collect())
 }
 
 fn parse(bytes: Zeroizing<Vec<u8>>) -> Result<Saved, BuyError> {

@@ -28,7 +28,7 @@ use ohmesh_auction::{
     seal::SealKey,
 };
 use ohmesh_contract::{BuyerSession, Exporter, Message, Refused, Timer};
-use ohmesh_ledger::{Auction, Body, End, Finished, Object, Station};
+use ohmesh_ledger::{Auction, Body, End, Finished, Object, Station, Tariff};
 use ohmesh_units::{
     AccountId, AuctionId, EvseId, Hash, InCell, Price, PublicKey, SigningKey, StationId, Timestamp, ZoneId,
 };
@@ -52,9 +52,9 @@ pub(crate) struct Seen {
 pub(crate) struct Facts {
     pub(crate) zone: ZoneId,
     pub(crate) buyer: AccountId,
-    /// The grid tariff of the zone file.
-    pub(crate) tariff: Price,
-    /// The agents, in the order of the zone file: a seller is spoken with through the one that has its key.
+    /// The grid tariffs in the order of their times, as last proven: those of now and of the next day.
+    pub(crate) tariffs: Vec<Tariff>,
+    /// The agents, by place: a seller is spoken with through the one that has its key.
     pub(crate) agents: Vec<PublicKey>,
     /// The key that agents see: where the winner meets the buyer.
     pub(crate) transport: PublicKey,
@@ -63,6 +63,12 @@ pub(crate) struct Facts {
 impl Facts {
     fn agent_of(&self, account: &AccountId) -> Option<usize> {
         self.agents.iter().position(|key| AccountId::of(key) == *account)
+    }
+
+    /// The grid tariff in force at `now`.
+    fn tariff(&self, now: Timestamp) -> Option<Tariff> {
+        let mut in_force = self.tariffs.iter().filter(|tariff| tariff.from <= now);
+        in_force.next_back().or(self.tariffs.first()).copied()
     }
 }
 

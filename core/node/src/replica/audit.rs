@@ -1,6 +1,6 @@
-//! Everything stored, verified again: headers first, because all else hangs on them.
+//! Everything stored, verified again: who votes first, then headers, because all else hangs on them.
 
-use super::{OnDamage, rows};
+use super::{OnDamage, epochs, rows};
 use crate::{Damage, Part, ReplicaError, Store};
 use ohmesh_units::{AccountId, Hash};
 use rusqlite::Connection;
@@ -12,6 +12,7 @@ pub(super) fn audit(
     on_damage: OnDamage,
 ) -> Result<Vec<Damage>, ReplicaError> {
     let mut audit = Audit { sql, is_dropping: on_damage == OnDamage::Drop, damages: Vec::new() };
+    audit.epochs(store)?;
     audit.headers(store)?;
     audit.proofs(store)?;
     audit.forks(store)?;
@@ -28,6 +29,16 @@ struct Audit<'a> {
 }
 
 impl Audit<'_> {
+    fn epochs(&mut self, store: &Store) -> Result<(), ReplicaError> {
+        for number in self.column::<i64>("SELECT number FROM epochs ORDER BY number")? {
+            let result = epochs::check(self.sql, store, number);
+            if self.is_damaged(result)? {
+                self.sql.execute("DELETE FROM epochs WHERE number = ?1", [number])?;
+            }
+        }
+        Ok(())
+    }
+
     fn headers(&mut self, store: &Store) -> Result<(), ReplicaError> {
         for key in self.column::<i64>("SELECT height FROM headers ORDER BY height")? {
             let result = rows::height_of(key)
@@ -64,7 +75,7 @@ impl Audit<'_> {
             .query_map([], |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])))?;
         let forks: Vec<(i64, [Vec<u8>; 4])> = forks.collect::<Result<_, _>>()?;
         for (key, cells) in forks {
-            let result = rows::fork_of(store, &cells).map(drop).map_err(ReplicaError::from);
+            let result = rows::fork_of(self.sql, store, &cells).map(drop);
             if self.is_damaged(result)? {
                 self.sql.execute("DELETE FROM forks WHERE rowid = ?1", [key])?;
             }

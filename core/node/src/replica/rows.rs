@@ -1,6 +1,6 @@
 //! The replica's rows. Whatever comes out has been verified, or is named as damaged.
 
-use super::{Certified, Fork, Replica, contradict, verify_account, verify_object};
+use super::{Certified, Fork, Replica, contradict, epochs, verify_account, verify_object};
 use crate::{Damage, Part, ReplicaError, Store};
 use ohmesh_ledger::{Certificate, Header, Object, Proof, ProvenAccount, TreeName};
 use ohmesh_units::{AccountId, Canonical, Hash};
@@ -30,24 +30,34 @@ pub(super) fn certified(
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((header, certificate)) = row else { return Ok(None) };
-    let certified = certified_of(store, height, &header, &certificate)?;
+    let certified = certified_of(sql, store, height, &header, &certificate)?;
     if certified.0.height != height {
         return Err(Damage::new(Part::Header { height }, "it is of another height").into());
     }
     Ok(Some(certified))
 }
 
-/// A header and a certificate from their bytes; `height` names them in errors.
-fn certified_of(store: &Store, height: u64, header: &[u8], certificate: &[u8]) -> Result<Certified, Damage> {
-    let (zone, validators) = (store.zone_id(), store.zone().validators.voters());
+/// A header and a certificate from their bytes, checked by the voters of their epoch; `height` names them in errors.
+fn certified_of(
+    sql: &Connection,
+    store: &Store,
+    height: u64,
+    header: &[u8],
+    certificate: &[u8],
+) -> Result<Certified, ReplicaError> {
+    let zone = store.zone_id();
     let bad_certificate =
         |reason: &dyn ToString| Damage::new(Part::Certificate { height }, reason.to_string());
     let bad_header = |reason: &dyn ToString| Damage::new(Part::Header { height }, reason.to_string());
     let certificate = Certificate::decode(certificate).map_err(|e| bad_certificate(&e))?;
+    let epoch = certificate.epoch;
+    let anchor = epochs::at(sql, store, epoch)?;
+    let voters =
+        anchor.ok_or_else(|| bad_certificate(&format!("nobody is known to vote in epoch {epoch}")))?;
     // By its own epoch first: if that holds, what does not fit is the header.
-    certificate.verify(zone, certificate.epoch, validators).map_err(|e| bad_certificate(&e))?;
+    certificate.verify(zone, epoch, &voters.voters).map_err(|e| bad_certificate(&e))?;
     let header = Header::decode(header).map_err(|e| bad_header(&e))?;
-    certificate.verify_header(&header, zone, validators).map_err(|e| bad_header(&e))?;
+    certificate.verify_header(&header, zone, &voters.voters).map_err(|e| bad_header(&e))?;
     Ok((header, certificate))
 }
 
@@ -69,7 +79,8 @@ pub(super) fn account(
         leads_to_root(proof, &key, &certified.0)?;
     }
     let proofs: Vec<Proof> = proofs.into_iter().map(|(proof, _)| proof).collect();
-    Ok(Some(verify_account(store, id, &certified, &proofs).map_err(|e| damaged(&e))?))
+    let voters = epochs::voters(sql, store, &certified.0)?;
+    Ok(Some(verify_account(store, &voters, id, &certified, &proofs).map_err(|e| damaged(&e))?))
 }
 
 /// The object with `id` and its header.
@@ -87,7 +98,8 @@ pub(super) fn object(
     }
     let certified = certified(sql, store, *height)?.ok_or_else(|| damaged(&no_header(*height)))?;
     leads_to_root(proof, id, &certified.0)?;
-    let object = verify_object(store, id, &certified, proof).map_err(|e| damaged(&e))?;
+    let voters = epochs::voters(sql, store, &certified.0)?;
+    let object = verify_object(store, &voters, id, &certified, proof).map_err(|e| damaged(&e))?;
     Ok(Some((certified.0, object)))
 }
 
@@ -180,20 +192,21 @@ pub(super) fn forks(sql: &Connection, store: &Store) -> Result<Vec<Fork>, Replic
     let mut forks = Vec::new();
     while let Some(row) = rows.next()? {
         let cells: [Vec<u8>; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-        forks.push(fork_of(store, &cells)?);
+        forks.push(fork_of(sql, store, &cells)?);
     }
     Ok(forks)
 }
 
 /// A fork from its bytes.
-pub(super) fn fork_of(store: &Store, cells: &[Vec<u8>; 4]) -> Result<Fork, Damage> {
+pub(super) fn fork_of(sql: &Connection, store: &Store, cells: &[Vec<u8>; 4]) -> Result<Fork, ReplicaError> {
     let damaged = |reason: String| Damage::new(Part::Row { table: "forks" }, reason);
-    let side = |header, certificate| {
-        certified_of(store, 0, header, certificate).map_err(|damage| damaged(damage.reason))
+    let side = |header, certificate| match certified_of(sql, store, 0, header, certificate) {
+        Err(ReplicaError::Damaged(damage)) => Err(damaged(damage.reason).into()),
+        other => other,
     };
     let fork = Fork { one: side(&cells[0], &cells[1])?, other: side(&cells[2], &cells[3])? };
     if !contradict(&fork.one.0, &fork.other.0) {
-        return Err(damaged("the two headers do not contradict each other".into()));
+        return Err(damaged("the two headers do not contradict each other".into()).into());
     }
     Ok(fork)
 }
@@ -223,7 +236,7 @@ pub(super) fn height_of(key: i64) -> Result<u64, Damage> {
     u64::try_from(key).map_err(|_| Damage::new(Part::Row { table: "headers" }, "its height is negative"))
 }
 
-fn key_of(height: u64) -> Result<i64, ReplicaError> {
+pub(super) fn key_of(height: u64) -> Result<i64, ReplicaError> {
     i64::try_from(height).map_err(|_| ReplicaError::Height(height))
 }
 

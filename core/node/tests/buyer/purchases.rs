@@ -3,9 +3,9 @@
 use crate::{agents::*, market::*};
 use ohmesh_contract::State;
 use ohmesh_geo::{Connector, Filter};
-use ohmesh_ledger::Asset;
+use ohmesh_ledger::{Asset, Auction, LedgerError, Object, Proof};
 use ohmesh_node::{
-    BuyError, Ended, Need, Node, Place, Purchase, PurchaseNews, PurchaseReceipt, Settings, find,
+    BuyError, Ended, Need, Node, Place, Purchase, PurchaseNews, PurchaseReceipt, ReplicaError, Settings, find,
 };
 use ohmesh_units::*;
 use std::time::Duration;
@@ -273,4 +273,51 @@ fn stations_are_found_on_the_phone() {
     assert!(near.is_sorted_by_key(|nearby| nearby.distance_m) && near[0].distance_m < 40);
     let ccs = Filter { connectors: Connector::Ccs.into(), ..Filter::ANY };
     assert!(find(&catalogue, here(), &ccs, 3).is_empty());
+}
+
+/// An auction with one bid left out, an older state of it, and one with a bid of another place: none of them is the leaf.
+#[test]
+fn a_bid_that_is_hidden_is_missed() {
+    simulate(async {
+        let world = World::new();
+        let node = world.phone(Place::Memory, 1);
+        let purchase = buy(&node, settings()).await;
+        let id = Hash::from(purchase.id());
+        let opened = async {
+            loop {
+                if let ohmesh_node::Event::Purchase { news: PurchaseNews::Offers { .. }, .. } =
+                    node.next_event().await
+                {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            ended = purchase.run() => panic!("{ended:?}"),
+            () = opened => {}
+        }
+        let (head, proof) =
+            world.market(|market| (market.head.clone(), market.state.prove_object(&id).unwrap()));
+        let Object::Auction(auction) = Object::decode(&proof.content).unwrap() else { panic!("it runs") };
+        assert_eq!(auction.bids.len(), 2);
+        let offer = |auction: Auction| {
+            let content = Object::Auction(Box::new(auction)).encode();
+            node.replica().store_object(&id, &head, &Proof { content, ..proof.clone() })
+        };
+        let hidden = |result| {
+            matches!(result, Err(ReplicaError::Ledger(LedgerError::Proof { what: "an object", .. })))
+        };
+        for at in 0..2 {
+            let mut one_less = (*auction).clone();
+            one_less.bids.remove(at);
+            assert!(hidden(offer(one_less)), "bid {at} is hidden");
+        }
+        let mut swapped = (*auction).clone();
+        swapped.bids.swap(0, 1);
+        assert!(hidden(offer(swapped)));
+        let mut unreleased = (*auction).clone();
+        unreleased.opening = None;
+        assert!(hidden(offer(unreleased)));
+        assert!(offer(*auction).is_ok());
+    });
 }

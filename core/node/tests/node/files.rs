@@ -44,9 +44,9 @@ fn a_zone_file_that_is_not_sealed_is_refused() {
 fn a_newer_schema_is_refused_by_name() {
     let (_folder, place) = folder();
     drop(Store::open(&place, &zone_file()).unwrap());
-    Connection::open(path(&place)).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    Connection::open(path(&place)).unwrap().pragma_update(None, "user_version", 4).unwrap();
     let error = Store::open(&place, &zone_file()).unwrap_err();
-    assert_eq!(error, StoreError::NewerSchema { found: 3, known: 2 });
+    assert_eq!(error, StoreError::NewerSchema { found: 4, known: 3 });
 }
 
 #[test]

@@ -167,15 +167,7 @@ impl Trade {
     /// The contract as an agent has proven it.
     pub(crate) fn on_contract(&mut self, seen: Seen, now: Timestamp) {
         match seen.object {
-            Some(Object::Contract(contract)) if contract.state() == State::Submitted => {
-                let (Some(bill), until) = (contract.claim().copied(), contract.deadline()) else { return };
-                let Some(sale) = self.sale_mut() else { return };
-                if sale.claimed.is_none() {
-                    sale.claimed = Some(*contract);
-                    let claimed = OnLedger::Settled(Settlement::Claimed { bill, until });
-                    self.hear(BuyerInput::OnLedger(claimed), now);
-                }
-            }
+            Some(Object::Contract(contract)) => self.on_claim(*contract, now),
             Some(Object::Finished(finished)) => match finished.end {
                 End::Posted => self.posted = Some(finished),
                 End::Expired => drop(self.hear(BuyerInput::OnLedger(OnLedger::Expired), now)),
@@ -185,11 +177,33 @@ impl Trade {
         }
     }
 
-    /// The outlet's meter register after the contract was paid: with it this side knows which of the records that it
-    /// signed was settled.
-    pub(crate) fn on_register(&mut self, register: Energy, now: Timestamp) {
+    /// The contract while something is claimed of it. The newest is kept: what is paid in the end is told from it.
+    fn on_claim(&mut self, contract: Contract, now: Timestamp) {
+        let (Some(bill), until) = (contract.claim().copied(), contract.deadline()) else { return };
+        let Some(sale) = self.sale_mut() else { return };
+        let before = sale.claimed.replace(contract.clone());
+        let news = match before {
+            None => PurchaseNews::Claimed { bill, until },
+            Some(before) if before == contract => return,
+            Some(before) if before.state() != contract.state() => PurchaseNews::Disputed { bill, until },
+            Some(_) => PurchaseNews::ClaimLowered { bill, until },
+        };
+        let is_first = matches!(news, PurchaseNews::Claimed { .. });
+        self.steps.push_back(Step::Save);
+        self.tell(news);
+        if is_first {
+            self.hear(BuyerInput::OnLedger(OnLedger::Settled(Settlement::Claimed { bill, until })), now);
+        }
+        if is_first && contract.state() == State::Disputed {
+            self.tell(PurchaseNews::Disputed { bill, until });
+        }
+    }
+
+    /// The outlet after the contract was paid: what of its meter's register was sold tells which of the records that this
+    /// side signed was settled.
+    pub(crate) fn on_register(&mut self, outlet: &Evse, now: Timestamp) {
         let (Some(finished), Some(sale)) = (&self.posted, self.sale()) else { return };
-        let settlement = claim_paid(sale, finished).or_else(|| checkpoint_paid(sale, finished, register));
+        let settlement = claim_paid(sale, finished).or_else(|| checkpoint_paid(sale, finished, outlet));
         match (settlement, sale.agreement.as_ref().map(|agreement| agreement.offer.terms.id())) {
             (Some(paid), _) => drop(self.hear(BuyerInput::OnLedger(OnLedger::Settled(paid)), now)),
             (None, Some(contract)) => self.end(Ended::Unexplained(contract), now),
@@ -332,6 +346,7 @@ impl Trade {
     ) -> Result<Terms, BuyError> {
         let outlet = &sale.outlets[sale.outlet];
         let energy_max = self.terms()?.energy.energy();
+        let tariff = self.facts.tariff(now).ok_or(BuyError::Clock)?;
         let mut number = [0; 16];
         rng.fill_bytes(&mut number);
         Ok(Terms {
@@ -346,7 +361,7 @@ impl Trade {
             price: sale.price,
             energy_max,
             power_rated: outlet.power,
-            grid: GridTariff { version: TARIFF_VERSION, price: self.facts.tariff },
+            grid: GridTariff { version: tariff.version, price: tariff.price },
             escrow: sale.price.times(energy_max).ok_or(BuyError::PriceCap(sale.price))?,
             not_before: now,
             expiry: now.checked_add(self.settings.contract_for).ok_or(BuyError::Clock)?,
@@ -379,19 +394,35 @@ fn sale_of(saved: &mut super::Saved) -> Option<&mut SavedSale> {
     }
 }
 
-/// The claim that the ledger has shown, if it is what was paid.
+/// The claim that the ledger has shown, if it is what was paid, or what it was lowered to: by the seller since this node
+/// last looked, or by whoever decided a dispute. What is left of a contract is the hash of its end, and no two amounts of
+/// energy have the same.
 fn claim_paid(sale: &SavedSale, finished: &Finished) -> Option<Settlement> {
-    let mut contract = sale.claimed.clone()?;
+    let claimed = sale.claimed.as_ref()?;
+    let energy = claimed.claim()?.energy.as_wh();
+    let least = energy.saturating_sub(LOWERED_BY_MAX_WH);
+    let paid = |energy| paid_as(claimed.clone(), Energy::from_wh(energy), finished);
+    (least..=energy).rev().find_map(paid)
+}
+
+/// The bill of `contract` if it was paid for this much energy.
+fn paid_as(mut contract: Contract, energy: Energy, finished: &Finished) -> Option<Settlement> {
+    if energy < contract.claim()?.energy {
+        contract.lower(contract.terms().seller, energy, Timestamp::EPOCH).ok()?;
+    }
     let bill = contract.conclude(contract.deadline()).ok()?;
     is_what_is_left(contract, finished).then_some(Settlement::Paid(bill))
 }
 
-/// The newest checkpoint that the outlet's register does not contradict, if what is left of the contract is that of one
-/// that a checkpoint settled. A later sale may have moved the register on.
-fn checkpoint_paid(sale: &SavedSale, finished: &Finished, register: Energy) -> Option<Settlement> {
+/// The newest checkpoint of which the outlet's register has sold all, if what is left of the contract is that of one that
+/// a checkpoint settled.
+fn checkpoint_paid(sale: &SavedSale, finished: &Finished, outlet: &Evse) -> Option<Settlement> {
     let agreement = sale.agreement.as_ref()?;
+    let meter = agreement.offer.terms.meter_key;
     let settled = |checkpoint: &Checkpoint| {
-        let is_counted = checkpoint.record.body.register_end().is_some_and(|end| end <= register);
+        let record = &checkpoint.record.body;
+        let end = record.register_end();
+        let is_counted = end.is_some_and(|end| outlet.has_sold(&meter, record.register_start, end));
         let starts = sale.starts.iter().rev().filter(|_| is_counted);
         starts
             .filter_map(|start| settle(agreement, start, checkpoint))
@@ -420,8 +451,9 @@ fn is_what_is_left(contract: Contract, finished: &Finished) -> bool {
     Finished::of(&Object::Contract(Box::new(contract)), End::Posted) == *finished
 }
 
-/// The version of the genesis tariff, which no transaction changes yet.
-const TARIFF_VERSION: u32 = 0;
+/// By how much less than the newest claim seen a sale may have been paid for this node to find out: 1 MWh, more than a
+/// lorry takes; so many hashes are about a second.
+const LOWERED_BY_MAX_WH: u64 = 1_000_000;
 /// How long an unanswered draft waits until it is said again: two blocks.
 const DRAFT_AGAIN: Duration = Duration::from_secs(2);
 /// Messages that wait for the seller's agent.

@@ -9,7 +9,7 @@ use ohmesh_auction::{
 };
 use ohmesh_contract::{Agreement, BuyerSnapshot, Checkpoint, Contract, Signed, Start};
 use ohmesh_ledger::Evse;
-use ohmesh_units::{AuctionId, Canonical, Price, PublicKey, SigningKey, StationId};
+use ohmesh_units::{AuctionId, Canonical, Hash, Price, PublicKey, SigningKey, StationId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -32,6 +32,14 @@ impl Saved {
             Self::Ended { auction, .. } => *auction,
             Self::Settled(receipt) => receipt.sale.auction,
         }
+    }
+
+    /// What of the ledger it waits for while its contract is open: the contract, and the outlet whose meter counts.
+    pub(crate) fn follows(&self) -> Option<[Hash; 2]> {
+        let Self::Open(open) = self else { return None };
+        let Phase::Sale(sale) = &open.phase else { return None };
+        let terms = &sale.agreement.as_ref().filter(|_| sale.is_open)?.offer.terms;
+        Some([terms.id().into(), terms.evse.into()])
     }
 
     /// Whether it goes on.
@@ -102,7 +110,7 @@ pub(crate) struct SavedSale {
     pub(super) checkpoints: Vec<Checkpoint>,
     /// Whether the contract is open on the ledger.
     pub(super) is_open: bool,
-    /// The contract with the seller's claim, as the ledger has shown it.
+    /// The contract with the seller's claim, as the ledger has last shown it: disputed and lowered, if it was.
     pub(super) claimed: Option<Contract>,
 }
 

@@ -8,6 +8,7 @@ use ohmesh_auction::{
     release::Release,
     seal::SealSecret,
 };
+use ohmesh_contract::{Contract, MeterRecord, Signed, Start};
 use ohmesh_ledger::{Award, Evse};
 use ohmesh_units::{Canonical, Energy, Position, Power, PriceTick, TickSize};
 use rand_chacha::ChaCha20Rng;
@@ -26,6 +27,21 @@ fn key(n: u8) -> SigningKey {
 
 fn account(n: u8) -> AccountId {
     AccountId::of(&key(n).public())
+}
+
+/// An outlet of agent 1, all of whose register up to here was sold.
+fn outlet(number: u16, power: u32, register: u64) -> Evse {
+    Evse {
+        station: StationId::of(&account(1), 1),
+        owner: account(1),
+        number,
+        connectors: 2,
+        power: Power::from_w(power),
+        meter: key(91).public(),
+        register: Energy::from_wh(register),
+        gaps: Vec::new(),
+        before: None,
+    }
 }
 
 /// One purchase, the key that seals its bids, and what the ledger would hold.
@@ -60,7 +76,7 @@ impl Desk {
         let facts = Facts {
             zone: ZONE,
             buyer: account(70),
-            tariff: Price::from_micro_per_kwh(80_000),
+            tariffs: vec![Tariff { version: 0, price: Price::from_micro_per_kwh(80_000), from: at(0) }],
             agents: vec![key(1).public(), key(2).public()],
             transport: key(99).public(),
         };
@@ -173,18 +189,8 @@ impl Desk {
     /// A sale whose station has this many outlets that fit.
     fn selling(&mut self, outlets: u16) -> Auction {
         let auction = self.awarded(true);
-        let station = StationId::of(&account(1), 1);
-        let outlet = |number, power| Evse {
-            station,
-            owner: account(1),
-            number,
-            connectors: 2,
-            power: Power::from_w(power),
-            meter: key(91).public(),
-            register: Energy::ZERO,
-        };
-        let mut all: Vec<Evse> = (1..=outlets).map(|number| outlet(number, 22_000)).collect();
-        all.insert(0, outlet(9, 3_700));
+        let mut all: Vec<Evse> = (1..=outlets).map(|number| outlet(number, 22_000, 0)).collect();
+        all.insert(0, outlet(9, 3_700, 0));
         self.trade.on_outlets(all, at(DEADLINE + 1_000));
         auction
     }
@@ -330,6 +336,19 @@ fn agreed(desk: &mut Desk) -> (Auction, ohmesh_contract::Terms) {
 }
 
 #[test]
+fn a_contract_names_the_tariff_in_force() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let (price, from) = (Price::from_micro_per_kwh(95_000), at(DEADLINE + 2_000));
+    desk.trade.facts.tariffs.push(Tariff { version: 1, price, from });
+    let (_, terms) = agreed(&mut desk);
+    assert_eq!((terms.grid.version, terms.grid.price), (1, price));
+    let mut desk = Desk::new(Choice::BestProvable);
+    desk.trade.facts.tariffs.push(Tariff { version: 1, price, from: at(DEADLINE + 2_001) });
+    let (_, terms) = agreed(&mut desk);
+    assert_eq!(terms.grid.version, 0, "a millisecond too early");
+}
+
+#[test]
 fn an_offer_for_another_connection_is_refused_and_told() {
     let mut desk = Desk::new(Choice::BestProvable);
     desk.selling(1);
@@ -373,10 +392,111 @@ fn a_contract_that_expires_and_one_nobody_can_explain() {
         desk.trade.on_contract(seen, now);
         if end == End::Posted {
             assert_eq!(desk.trade.want(), Want::Register(terms.evse));
-            desk.trade.on_register(Energy::from_wh(5_000), now);
+            desk.trade.on_register(&outlet(1, 22_000, 5_000), now);
         }
         assert_eq!(desk.ended(), ended);
     }
+}
+
+/// The contract as the ledger would hold it: started, and claimed without the buyer for what the meter says.
+fn claimed(desk: &mut Desk, energy: u64) -> Contract {
+    let (_, terms) = agreed(desk);
+    desk.see_end(End::Contracted(terms.id()), DEADLINE + 3_000);
+    let Saved::Open(open) = &desk.trade.saved else { panic!("the sale goes on") };
+    let Phase::Sale(sale) = &open.phase else { panic!("the sale goes on") };
+    let agreement = sale.agreement.clone().unwrap().verify().unwrap();
+    let mut contract = Contract::open(&agreement, at(DEADLINE + 3_000)).unwrap();
+    let now = at(DEADLINE + 4_000);
+    let start = Start { contract: terms.id(), evse: terms.evse, exporter: [1; 32], at: now };
+    let start = Signed::new(start, &key(71)).verify(&terms).unwrap();
+    contract.start(&start, now).unwrap();
+    let later = at(DEADLINE + 4_000 + 3_600_000);
+    let record = MeterRecord {
+        contract: terms.id(),
+        evse: terms.evse,
+        sequence: 1,
+        register_start: Energy::from_wh(1_000),
+        energy: Energy::from_wh(energy),
+        at: later,
+        is_final: true,
+    };
+    let record = Signed::new(record, &key(91)).verify(&terms).unwrap();
+    contract.settle(terms.seller, &record, None, later).unwrap();
+    desk.done();
+    contract
+}
+
+/// The desk sees the contract as it stands, and is told so.
+fn see_contract(desk: &mut Desk, contract: &Contract) -> Vec<PurchaseNews> {
+    let object = Some(Object::Contract(Box::new(contract.clone())));
+    let seen = Seen { height: 30, time: at(DEADLINE + 9_000), object };
+    desk.trade.on_contract(seen, at(DEADLINE + 9_000));
+    let told = |step| match step {
+        Step::Tell(news) => Some(news),
+        _ => None,
+    };
+    std::iter::from_fn(|| desk.trade.take_step()).filter_map(told).collect()
+}
+
+/// The ledger has paid `contract` as it stands; gives what the receipt says was sold.
+fn see_paid(desk: &mut Desk, contract: &Contract) -> Result<Energy, Ended> {
+    let finished = Finished::of(&Object::Contract(Box::new(contract.clone())), End::Posted);
+    let now = at(DEADLINE + 200_000_000);
+    let seen = Seen { height: 40, time: now, object: Some(Object::Finished(finished)) };
+    desk.trade.on_contract(seen, now);
+    desk.trade.on_register(&outlet(1, 22_000, 9_000), now);
+    desk.trade.result().unwrap().map(|receipt| receipt.sale.bill.energy)
+}
+
+#[test]
+fn a_claim_is_told_and_paid_as_it_stood() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let mut contract = claimed(&mut desk, 4_000);
+    let told = see_contract(&mut desk, &contract);
+    assert!(
+        matches!(told[..], [PurchaseNews::Claimed { bill, .. }] if bill.energy == Energy::from_wh(4_000))
+    );
+    assert_eq!(see_contract(&mut desk, &contract), vec![], "told once");
+    contract.conclude(contract.deadline()).unwrap();
+    assert_eq!(see_paid(&mut desk, &contract), Ok(Energy::from_wh(4_000)));
+}
+
+#[test]
+fn a_disputed_claim_is_paid_as_it_was_lowered_and_decided() {
+    let lowered = |contract: &mut Contract, energy| {
+        contract.lower(account(1), Energy::from_wh(energy), at(DEADLINE + 4_000_000)).unwrap();
+    };
+    for is_decided in [false, true] {
+        let mut desk = Desk::new(Choice::BestProvable);
+        let mut contract = claimed(&mut desk, 4_000);
+        see_contract(&mut desk, &contract);
+        contract.dispute(account(70), at(DEADLINE + 4_000_000)).unwrap();
+        let told = see_contract(&mut desk, &contract);
+        assert!(matches!(told[..], [PurchaseNews::Disputed { .. }]), "{told:?}");
+        lowered(&mut contract, 3_900);
+        let told = see_contract(&mut desk, &contract);
+        let energy = Energy::from_wh(3_900);
+        assert!(matches!(told[..], [PurchaseNews::ClaimLowered { bill, .. }] if bill.energy == energy));
+        // What comes last is seen by its hash alone.
+        let paid = if is_decided {
+            contract.resolve(Energy::from_wh(1_234), at(DEADLINE + 5_000_000)).unwrap().energy
+        } else {
+            lowered(&mut contract, 3_001);
+            contract.conclude(contract.deadline()).unwrap().energy
+        };
+        assert_eq!(see_paid(&mut desk, &contract), Ok(paid));
+    }
+}
+
+#[test]
+fn a_claim_that_was_raised_explains_nothing() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let low = claimed(&mut desk, 3_000);
+    see_contract(&mut desk, &low);
+    let mut other = Desk::new(Choice::BestProvable);
+    let mut high = claimed(&mut other, 4_000);
+    high.conclude(high.deadline()).unwrap();
+    assert_eq!(see_paid(&mut desk, &high), Err(Ended::Unexplained(low.id())));
 }
 
 #[test]
