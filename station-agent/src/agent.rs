@@ -14,13 +14,17 @@ mod block_log;
 mod duties;
 mod epochs;
 mod hand_overs;
+mod kept;
 mod mempool;
 mod perform;
 mod query;
 mod selling;
 mod signer;
+mod snapshots;
+mod waking;
 
 pub use block_log::BlockLog;
+pub use kept::Keep;
 pub use mempool::Mempool;
 
 use crate::{
@@ -31,22 +35,27 @@ use crate::{
     wire::Wire,
 };
 use duties::Duties;
+use epochs::Early;
 use hand_overs::HandOvers;
+use kept::Kept;
 use ohmesh_committee::{
     Action, Committee, CommitteeError, Evidence, Input, Pace, Rejected, Timeouts, Timer, WalRecord,
 };
 use ohmesh_ledger::{
-    Applied, Block, Certificate, Header, LedgerError, SignedTransaction, State, ValidatorSet, Verified, Zone,
+    Answer, Applied, Block, Certificate, Header, LedgerError, Query, SignedTransaction, State, ValidatorSet,
+    Verified, Zone,
 };
 use ohmesh_ocpp::{ChargerName, session::Command};
 use ohmesh_units::{BlockId, Canonical, DecodeError, Domain, Hash, PublicKey, Reader, SigningKey, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use signer::Signer;
+use snapshots::{Rebuild, Served};
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
+use waking::Waking;
 
 /// Why an agent cannot go on. Each of these stops it: going on would risk what it has acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +80,22 @@ pub enum AgentError {
     /// The committee cannot go on.
     #[error(transparent)]
     Committee(CommitteeError),
+    /// No snapshot reads, the blocks before this height have been removed, and nobody else has them.
+    #[error(
+        "no snapshot reads, and the blocks before {first} have been removed: there is nothing to start from"
+    )]
+    Lost {
+        /// The first height of which there is a block.
+        first: u64,
+    },
+    /// The only validator has voted after blocks that are not there any more: going on would contradict what it has told.
+    #[error("this agent has voted at height {voted}, but has blocks only up to {height}")]
+    Rolled {
+        /// The height of its write-ahead log.
+        voted: u64,
+        /// The newest block that is there.
+        height: u64,
+    },
     /// The seller cannot be opened.
     #[error(transparent)]
     Seller(#[from] SellerError),
@@ -98,6 +123,21 @@ pub enum Event {
         /// Decided blocks with their certificates, in order.
         blocks: Vec<(Vec<u8>, Certificate)>,
     },
+    /// What came of [`Effect::Ask`].
+    Answered {
+        /// Who was asked.
+        from: PublicKey,
+        /// What it was asked.
+        query: Box<Query>,
+        /// Its answer; none if it could not be asked or gave none.
+        answer: Option<Box<Answer>>,
+    },
+}
+
+/// A question and what came of it.
+struct Asked {
+    query: Query,
+    answer: Option<Answer>,
 }
 
 /// Who asks a question.
@@ -128,6 +168,15 @@ pub enum Effect {
         /// The first height wanted.
         height: u64,
     },
+    /// Ask this validator, and tell with [`Event::Answered`] what it says.
+    Ask {
+        /// Whom.
+        from: PublicKey,
+        /// What.
+        query: Box<Query>,
+    },
+    /// For the log: something is not as it should be, and what the agent does about it.
+    Warning(Warning),
     /// Tell a charger, and say with [`seller::Input::CommandDone`] how it ended.
     Charger {
         /// The charger.
@@ -160,6 +209,57 @@ pub enum Effect {
     },
 }
 
+/// What an operator should know.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Warning {
+    /// A snapshot does not make a state: it has been removed, and the agent starts from what was before it.
+    #[error("the snapshot of height {height} is removed: {reason}")]
+    Snapshot {
+        /// Its height.
+        height: u64,
+        /// Why it does not read.
+        reason: String,
+    },
+    /// The block log does not join the state that there is: it begins anew, and peers are asked for what is missing.
+    #[error("the block log does not join height {height} and begins anew; what is missing comes from peers")]
+    Blocks {
+        /// The height of the state.
+        height: u64,
+    },
+    /// The agent fetches a whole state from peers.
+    #[error("at height {height} and far behind: fetching a state from peers")]
+    Rebuilding {
+        /// Where it is.
+        height: u64,
+    },
+    /// The agent goes on from a state that it has fetched.
+    #[error("rebuilt at height {height} from peers, the last part from {from}")]
+    Rebuilt {
+        /// The height.
+        height: u64,
+        /// Who sent the last chunk.
+        from: PublicKey,
+    },
+    /// A peer answered something false.
+    #[error("{peer} is not asked again for this snapshot: {reason}")]
+    Peer {
+        /// Who.
+        peer: PublicKey,
+        /// What was false.
+        reason: String,
+    },
+    /// The seller cannot be shown these blocks; it may have seen some of them before it was stopped.
+    #[error(
+        "the seller cannot be shown blocks {from} to {to}: what it would have bid in those it had not seen is lost"
+    )]
+    SellerMissed {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+}
+
 /// A block that has become final here.
 #[derive(Clone, Debug)]
 pub struct Decided {
@@ -178,6 +278,12 @@ pub enum AgentTimer {
     Committee(Timer),
     /// The time to start this height.
     NextHeight(u64),
+    /// The time to ask whether there are blocks that nobody told of.
+    Follow,
+    /// The time to ask again how far the others are.
+    Heads,
+    /// The time of the question of this number, of an agent that fetches a state, is over.
+    Rebuild(u64),
     /// The seller's.
     Seller(SellerTimer),
 }
@@ -195,6 +301,8 @@ pub struct Settings {
     pub seed: [u8; 32],
     /// What it sells, if it does.
     pub seller: Option<Setup>,
+    /// What it keeps of its past.
+    pub keep: Keep,
 }
 
 /// One agent.
@@ -212,6 +320,8 @@ pub struct Agent<D> {
     is_forgetful: bool,
     /// The height at which it last sent its key for the next epoch.
     vote_key_sent: Option<u64>,
+    /// What came of the next epoch before this agent was in it.
+    early: Early,
     random: ChaCha20Rng,
     timeouts: Timeouts,
     pace: Pace,
@@ -219,6 +329,18 @@ pub struct Agent<D> {
     wal: RecordLog,
     blocks: BlockLog,
     hand_overs: HandOvers,
+    keep: Keep,
+    kept: Kept,
+    /// Snapshots that peers may ask for, by height.
+    served: BTreeMap<u64, Served>,
+    /// A state that is being fetched.
+    rebuild: Option<Rebuild>,
+    /// It does not vote yet.
+    waking: Option<Waking>,
+    /// The heights that validators have told.
+    told: BTreeMap<PublicKey, u64>,
+    /// When validators that said they were far ahead turned out to have no newer state.
+    dismissed: BTreeMap<PublicKey, Timestamp>,
     pub(crate) mempool: Mempool,
     head: Option<(Header, Certificate)>,
     /// Undecided blocks that executed on the head, with what they change.
@@ -233,31 +355,48 @@ pub struct Agent<D> {
 }
 
 impl<D: Disk> Agent<D> {
-    /// Opens an agent on its disk: executes every stored block again, replays the write-ahead log, and goes on.
-    /// The effects are to be performed as those of [`Agent::handle`].
+    /// Opens an agent on its disk: takes the newest snapshot that reads, executes every stored block after it, and goes on
+    /// with the height of the write-ahead log, once it knows how far the others are. The effects are to be performed as
+    /// those of [`Agent::handle`].
     pub fn open(
         zone: Zone,
         settings: Settings,
         mut disk: D,
         now: Timestamp,
     ) -> Result<(Self, Vec<Effect>), AgentError> {
-        let mut state = State::genesis(zone);
-        let seed = Hash::from(*state.zone_id());
+        let seed = Hash::from(zone.id());
+        let mut effects = Vec::new();
         let mut hand_overs = HandOvers::open(&mut disk, seed)?;
-        let (blocks, head) = BlockLog::open(&mut disk, &mut state, &mut hand_overs)?;
+        let mut kept = Kept::open(&disk)?;
+        let past = snapshots::open(&mut disk, &mut kept, zone, &mut hand_overs, &mut effects)?;
+        let snapshots::Past { state, head, served, blocks, is_whole } = past;
         let (wal, frames) = RecordLog::open(&mut disk, WAL, seed)?;
         let (records, undecided) = read_wal(frames)?;
         let height = state.head().height + 1;
         state.known_rules().map_err(AgentError::Rules)?;
         let identity = settings.key.public();
-        let votes = VoteKeys::open(&disk)?;
-        let config = epochs::config(&state, votes.signer(state.validators(), &identity), settings.timeouts);
+        let mut votes = VoteKeys::open(&disk)?;
+        let ahead = records.iter().map(WalRecord::height).find(|logged| *logged > height);
+        if let Some(voted) = ahead.filter(|_| is_quorum_alone(state.validators(), &identity)) {
+            return Err(AgentError::Rolled { voted, height: height - 1 });
+        }
+        if ahead.is_some() || !is_whole {
+            // It has voted after blocks that it no longer has, and of those votes there may be no record.
+            votes.forget(&mut disk)?;
+            effects.push(Effect::Forgetful { height: ahead.unwrap_or(height) });
+        }
+        let key = votes.signer(state.validators(), &identity);
+        let must_ask = height > 1 && key.is_some() && !is_quorum_alone(state.validators(), &identity);
+        let key = key.filter(|_| !must_ask);
+        let config = epochs::config(&state, key, settings.timeouts);
         let signer = Signer::new(*state.zone_id(), settings.key.clone(), derive(&settings.seed, b"sign"));
         let mut duties = Duties::open(&mut disk, seed, signer.account(), derive(&settings.seed, b"duty"))?;
         duties.note_all(state.objects());
         let was_running = records.iter().any(|record| record.height() == height);
-        let (committee, actions) = if was_running {
+        let replays_now = was_running && !must_ask;
+        let (committee, actions) = if replays_now {
             let bytes = undecided.iter().map(|bytes| bytes.clone().into()).collect();
+            let records = records.clone();
             Committee::replay(config, height, records, bytes).map_err(AgentError::Committee)?
         } else {
             (Committee::new(config, height), Vec::new())
@@ -269,6 +408,7 @@ impl<D: Disk> Agent<D> {
             voted: was_running.then_some(height),
             is_forgetful: false,
             vote_key_sent: None,
+            early: Early::default(),
             random: ChaCha20Rng::from_seed(derive(&settings.seed, b"vote")),
             timeouts: settings.timeouts,
             state,
@@ -278,6 +418,13 @@ impl<D: Disk> Agent<D> {
             wal,
             blocks,
             hand_overs,
+            keep: settings.keep,
+            kept,
+            served,
+            rebuild: None,
+            waking: None,
+            told: BTreeMap::new(),
+            dismissed: BTreeMap::new(),
             mempool: Mempool::default(),
             head,
             drafts: BTreeMap::new(),
@@ -285,13 +432,17 @@ impl<D: Disk> Agent<D> {
             duties,
             signer,
             seller: None,
-            effects: Vec::new(),
+            effects,
         };
-        if was_running {
+        if replays_now {
             for bytes in undecided {
                 agent.judge(now, &bytes);
             }
         } else {
+            if must_ask {
+                let replay = was_running.then_some((height, records, undecided));
+                agent.waking = Some(Waking { replay });
+            }
             agent.next = Some(height);
             agent.wait_for_next(now);
         }
@@ -300,6 +451,9 @@ impl<D: Disk> Agent<D> {
         if let Some(setup) = settings.seller {
             agent.open_seller(now, setup)?;
         }
+        agent.resume_rebuild()?;
+        agent.ask_heads();
+        agent.wait_to_follow();
         let effects = std::mem::take(&mut agent.effects);
         Ok((agent, effects))
     }
@@ -323,16 +477,16 @@ impl<D: Disk> Agent<D> {
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Result<Vec<Effect>, AgentError> {
         match event {
             Event::Wire { from, wire } => self.on_wire(now, from, wire)?,
-            Event::Connected(from) => {
-                let height = self.state.head().height + 1;
-                self.effects.push(Effect::Fetch { from, height });
-            }
+            Event::Connected(_)
+            | Event::Answered { .. }
+            | Event::Elapsed(AgentTimer::Heads | AgentTimer::Rebuild(_)) => self.on_recovery(now, event)?,
             Event::Elapsed(AgentTimer::Committee(timer)) => self.tell(now, Input::Elapsed(timer))?,
             Event::Elapsed(AgentTimer::NextHeight(height)) => {
                 if self.next == Some(height) {
                     self.start_next(now)?;
                 }
             }
+            Event::Elapsed(AgentTimer::Follow) => self.follow(),
             Event::Elapsed(AgentTimer::Seller(timer)) => {
                 self.tell_seller(now, seller::Input::Timer(timer))?;
             }
@@ -350,7 +504,7 @@ impl<D: Disk> Agent<D> {
             return Ok(());
         }
         match wire {
-            Wire::Committee(message) => self.tell(now, Input::Message { from, message }),
+            Wire::Committee(message) => self.on_committee(now, from, message),
             Wire::Transactions(signed) => {
                 if signed.len() <= Wire::TRANSACTIONS_MAX {
                     for verified in self.check_signatures(signed) {
@@ -380,15 +534,19 @@ impl<D: Disk> Agent<D> {
         blocks: Vec<(Vec<u8>, Certificate)>,
     ) -> Result<(), AgentError> {
         let before = self.state.head().height;
+        if blocks.is_empty() {
+            return self.on_nothing_fetched(now, from);
+        }
         for (bytes, certificate) in blocks {
             if certificate.height != self.state.head().height + 1 {
                 continue;
             }
+            // Before the height starts: a validator whose turn it is would propose at once.
+            self.check_memory(&certificate)?;
             if self.next.is_some() {
                 self.start_next(now)?;
             }
             let height = certificate.height;
-            self.check_memory(&certificate)?;
             self.tell(now, Input::Certified { from, bytes: bytes.into(), certificate })?;
             if self.state.head().height < height {
                 return Ok(()); // Refused, and reported as such.
@@ -408,7 +566,8 @@ impl<D: Disk> Agent<D> {
             self.begin_epoch()?;
         }
         self.effects.push(Effect::CancelTimer(AgentTimer::NextHeight(height)));
-        self.tell(now, Input::Start { height })
+        self.tell(now, Input::Start { height })?;
+        self.tell_early(now)
     }
 
     /// Sets the timer by which the waiting height starts.
@@ -462,6 +621,12 @@ fn read_wal(frames: Vec<crate::record_log::Frame>) -> Result<(Vec<WalRecord>, Ve
         }
     }
     Ok((records, blocks))
+}
+
+/// Whether this validator decides by itself.
+fn is_quorum_alone(validators: &ValidatorSet, me: &PublicKey) -> bool {
+    let own = validators.index_of(me).and_then(|index| validators.at(index));
+    own.is_some_and(|own| validators.is_quorum(own.stake))
 }
 
 /// A seed of its own for one use.

@@ -2,8 +2,10 @@
 
 mod charger;
 mod check_config;
+mod instant;
 mod key;
 mod ledger;
+mod reach;
 mod run;
 mod station;
 mod zone;
@@ -29,9 +31,9 @@ struct Cli {
 enum Command {
     /// Show the whole thing on this machine: agents over QUIC, drivers with replicas, every check.
     Demo(crate::demo::DemoArgs),
-    /// Make, join or show a zone file.
+    /// Make, join or show a zone file; propose, sign and submit what the zone's people decide.
     #[command(subcommand)]
-    Zone(zone::ZoneCommand),
+    Zone(Box<zone::ZoneCommand>),
     /// Make or show a key file.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -45,7 +47,7 @@ enum Command {
     /// Put the operator's stations on the ledger.
     #[command(subcommand)]
     Station(station::StationCommand),
-    /// Ask about the ledger.
+    /// Ask about the ledger, verify it, export from it.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
 }
@@ -56,7 +58,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Demo(args) => crate::demo::run(args, cli.json),
-        Command::Zone(command) => zone::run(command, cli.json),
+        Command::Zone(command) => zone::run(*command, cli.json),
         Command::Key(command) => key::run(command, cli.json),
         Command::Run(args) => run::run(args, cli.json),
         Command::CheckConfig(args) => check_config::run(args, cli.json),
@@ -89,4 +91,15 @@ fn fresh(path: &Path, force: bool) -> eyre::Result<()> {
         eyre::bail!("{} exists already; --force overwrites it", path.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_command_has_two_arguments_of_one_name() {
+        Cli::command().debug_assert();
+    }
 }

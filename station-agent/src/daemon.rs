@@ -235,6 +235,12 @@ impl<D: Disk> Core<D> {
                         send(link, Order::Fetch { height });
                     }
                 }
+                Effect::Ask { from, query } => {
+                    if let Some((_, link)) = self.links.get(&from) {
+                        send(link, Order::Ask(query));
+                    }
+                }
+                Effect::Warning(warning) => tracing::warn!("{warning}"),
                 Effect::SetTimer(timer, wait) => {
                     self.timers.insert(timer, Instant::now() + wait);
                 }
@@ -349,6 +355,7 @@ fn send(link: &mpsc::Sender<Order>, order: Order) {
 enum Order {
     Send(Arc<[u8]>),
     Fetch { height: u64 },
+    Ask(Box<Query>),
 }
 
 /// The way to one other validator: dials, and dials again.
@@ -404,6 +411,11 @@ impl Link {
                 None => break None,
                 Some(Order::Send(bytes)) => peer.send(&bytes).await,
                 Some(Order::Fetch { height }) => self.fetch(&peer, height).await,
+                Some(Order::Ask(query)) => {
+                    // The agent bounds how many it asks at a time; votes do not wait for the answers.
+                    tokio::spawn(ask(peer.clone(), query, self.inbox.clone()));
+                    Ok(())
+                }
             };
             if let Err(error) = done {
                 match peer.close_reason() {
@@ -419,7 +431,7 @@ impl Link {
     async fn fetch(&self, peer: &Peer, from: u64) -> Result<(), MeshError> {
         let answer = peer.request(&Query::Blocks { from }.encode()).await?;
         match Answer::decode(&answer) {
-            Ok(Answer::Blocks(blocks)) if !blocks.is_empty() => {
+            Ok(Answer::Blocks(blocks)) => {
                 let event = Event::Fetched { from: self.key, blocks };
                 let _ = self.inbox.send(Incoming::Event(event)).await;
             }
@@ -428,6 +440,22 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// Asks a validator; that it gave no answer is one too.
+async fn ask(peer: Peer, query: Box<Query>, inbox: mpsc::Sender<Incoming>) {
+    let answer = match peer.request(&query.encode()).await {
+        Ok(bytes) => Answer::decode(&bytes)
+            .inspect_err(|error| tracing::warn!(peer = %peer.key(), %error, "answer refused"))
+            .ok(),
+        Err(error) => {
+            tracing::debug!(peer = %peer.key(), %error, "no answer");
+            None
+        }
+    };
+    let event = Event::Answered { from: peer.key(), query, answer: answer.map(Box::new) };
+    // The core has gone only when the whole agent has.
+    let _ = inbox.send(Incoming::Event(event)).await;
 }
 
 /// Why a validator cannot be reached.

@@ -23,6 +23,14 @@ pub trait Disk: Send + 'static {
     fn truncate(&mut self, name: &str, length: u64) -> io::Result<()>;
     /// Puts these bytes in place of a file's, durably: after a crash it has the old ones or the new ones, whole.
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Bytes of a file; 0 if it is not there.
+    fn length(&self, name: &str) -> io::Result<u64> {
+        self.read(name).map(|bytes| bytes.len() as u64)
+    }
+    /// Removes a file, durably, if it is there. A disk that cannot empties it, which reads the same.
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.truncate(name, 0)
+    }
 }
 
 /// A folder on disk that one process at a time may use.
@@ -100,6 +108,23 @@ impl Disk for Folder {
         std::fs::rename(&beside, self.path.join(name))?;
         File::open(&self.path)?.sync_all()
     }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        match std::fs::metadata(self.path.join(name)) {
+            Ok(about) => Ok(about.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.files.remove(name);
+        match std::fs::remove_file(self.path.join(name)) {
+            Ok(()) => File::open(&self.path)?.sync_all(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Files in memory. Clones are the same disk, so that a simulated agent can be stopped and started again on it.
@@ -126,6 +151,16 @@ impl Memory {
         let file = files.entry(name.to_owned()).or_default();
         change(&mut file.bytes);
         file.durable = file.bytes.len();
+    }
+
+    /// Another disk that holds what this one holds now, as a backup does.
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.files().clone())))
+    }
+
+    /// The names of its files.
+    pub fn names(&self) -> Vec<String> {
+        self.files().keys().cloned().collect()
     }
 
     /// Every byte of every file, for tests that look for what must not be there.
@@ -174,6 +209,15 @@ impl Disk for Memory {
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let file = MemoryFile { bytes: bytes.to_vec(), durable: bytes.len() };
         self.files().insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(self.files().get(name).map_or(0, |file| file.bytes.len() as u64))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.files().remove(name);
         Ok(())
     }
 }

@@ -17,9 +17,12 @@
 //!  agent.toml + OHMESH_* + flags --> config      zone.toml --> ZoneFile      agent.key --> SigningKey
 //! ```
 //!
-//! On disk, in `data_dir`: `blocks.log` (decided blocks with certificates, for ever), `wal.log` (what was said at the height
-//! that is being decided), `vote.keys` (the keys it votes with), `lock` (one process at a time). A restart executes `blocks.log` from the
-//! first block; an agent that lost its folder has lost its vote key with it, and votes again when the next epoch has begun.
+//! On disk, in `data_dir`: `blocks.log` and `blocks-<height>.log` (decided blocks with certificates), `snapshot-<height>.log`
+//! (the whole state after some blocks, the newest two), `chain.index` (which of both there are), `hand-overs.log` (how the
+//! zone passed from epoch to epoch, for ever), `wal.log` (what was said at the height that is being decided), `vote.keys`
+//! (the keys it votes with), `lock` (one process at a time). A restart takes the newest snapshot that reads and executes the
+//! blocks after it; an agent that lost its folder fetches a snapshot from its peers. It has lost its vote key with the
+//! folder, and votes again when the next epoch has begun.
 
 #![deny(missing_docs)]
 
@@ -30,6 +33,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod disk;
+pub mod export;
 pub mod key_file;
 pub mod record_log;
 pub mod seller;

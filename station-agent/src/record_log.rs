@@ -1,7 +1,7 @@
-//! A file of records, each bound to all before it, that tells a torn end from damage.
+//! A file of records, each bound to its place in it, that tells a torn end from damage.
 //!
 //! The file begins with eight fixed bytes and the seed it belongs to, so that a log of another zone is not taken for a torn
-//! one. A frame is `length (u32, big-endian) | check (32 bytes) | payload`, the check being a hash of the frame before it and the
+//! one. A frame is `length (u32, big-endian) | check (32 bytes) | payload`, the check being a hash of the seed, the offset and the
 //! payload. Records collected by [`RecordLog::push`] are written as one frame by [`RecordLog::sync`], which returns when
 //! they are durable.
 //!
@@ -41,9 +41,11 @@ pub enum LogError {
 
 /// An open log.
 pub struct RecordLog {
+    /// What errors call it.
     file: &'static str,
+    /// What the disk calls it.
+    name: String,
     seed: Hash,
-    check: Hash,
     length: u64,
     waiting: Vec<u8>,
 }
@@ -64,40 +66,75 @@ impl RecordLog {
     /// Opens a log and gives every frame's payload with its place. `seed` is hashed into the first frame, so that a log
     /// of another zone does not open. An unfinished last frame is cut off.
     pub fn open(disk: &mut dyn Disk, file: &'static str, seed: Hash) -> Result<(Self, Vec<Frame>), LogError> {
-        let failed = |error| LogError::Disk { file, error };
-        let bytes = disk.read(file).map_err(failed)?;
-        let mut log = Self { file, seed, check: seed, length: HEADER as u64, waiting: Vec::new() };
         let mut frames = Vec::new();
-        if bytes.len() < HEADER {
-            // A new file, or one that a crash left before anything in it was acknowledged.
-            disk.truncate(file, 0).map_err(failed)?;
-            disk.append(file, &[&MAGIC[..], &seed.0].concat()).map_err(failed)?;
-            disk.sync(file).map_err(failed)?;
-            return Ok((log, frames));
+        let log = Self::open_each(disk, file, file, seed, |_, extent, payload| {
+            frames.push((extent, payload.to_vec()));
+            Ok::<(), LogError>(())
+        })?;
+        Ok((log, frames))
+    }
+
+    /// As [`RecordLog::open`], for the file `name`; `each` is given one frame after the other, so that no more of a long
+    /// log than [`WINDOW`] and one frame is in memory. Its errors end the opening.
+    pub fn open_each<E: From<LogError>>(
+        disk: &mut dyn Disk,
+        file: &'static str,
+        name: &str,
+        seed: Hash,
+        mut each: impl FnMut(&mut dyn Disk, Extent, &[u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let failed = |error| LogError::Disk { file, error };
+        let whole = disk.length(name).map_err(failed)?;
+        let mut log = Self { file, name: name.to_owned(), seed, length: HEADER as u64, waiting: Vec::new() };
+        let mut window = Window { name, whole, start: 0, bytes: Vec::new() };
+        let is_new = whole < HEADER as u64 || {
+            let header = window.part(disk, 0, HEADER).map_err(failed)?;
+            whole == HEADER as u64 && header.iter().all(|byte| *byte == 0)
+        };
+        if is_new {
+            // A new file, or one that a crash left before anything in it was acknowledged: too short, or grown and not yet
+            // written.
+            disk.truncate(name, 0).map_err(failed)?;
+            disk.append(name, &[&MAGIC[..], &seed.0].concat()).map_err(failed)?;
+            disk.sync(name).map_err(failed)?;
+            return Ok(log);
         }
-        if bytes[..MAGIC.len()] != MAGIC[..] {
-            return Err(LogError::Damaged { file, offset: 0 });
+        let header = window.part(disk, 0, HEADER).map_err(failed)?;
+        if header[..MAGIC.len()] != MAGIC[..] {
+            return Err(LogError::Damaged { file, offset: 0 }.into());
         }
-        if bytes[MAGIC.len()..HEADER] != seed.0 {
-            return Err(LogError::OtherZone { file });
+        if header[MAGIC.len()..] != seed.0 {
+            return Err(LogError::OtherZone { file }.into());
         }
-        let mut at = HEADER;
-        while at < bytes.len() {
-            let rest = &bytes[at..];
-            let Some((payload, check)) = log.frame(rest) else {
-                if is_torn(rest) {
-                    disk.truncate(file, log.length).map_err(failed)?;
+        while log.length < whole {
+            let left = usize::try_from(whole - log.length).unwrap_or(usize::MAX);
+            let head = window.part(disk, log.length, left.min(HEAD)).map_err(failed)?;
+            let frame = match head.split_first_chunk::<4>() {
+                Some((length, _)) => HEAD.saturating_add(u32::from_be_bytes(*length) as usize),
+                None => usize::MAX,
+            };
+            let whole_frame = if frame <= left {
+                let bytes = window.part(disk, log.length, frame).map_err(failed)?;
+                log.frame(bytes)
+            } else {
+                None
+            };
+            let Some(payload) = whole_frame else {
+                let rest = disk.read_at(name, log.length, left).map_err(failed)?;
+                if !log.has_frame_after(&rest) {
+                    disk.truncate(name, log.length).map_err(failed)?;
                     break;
                 }
-                return Err(LogError::Damaged { file, offset: log.length });
+                return Err(LogError::Damaged { file, offset: log.length }.into());
             };
-            frames
-                .push((Extent { offset: log.length + HEAD as u64, length: payload.len() }, payload.to_vec()));
-            log.check = check;
-            at += HEAD + payload.len();
-            log.length = at as u64;
+            let extent = Extent { offset: log.length + HEAD as u64, length: payload.len() };
+            each(disk, extent, payload)?;
+            log.length += frame as u64;
         }
-        Ok((log, frames))
+        // A process that was killed may have left frames that the disk does not have yet; what is done on their word must
+        // not be lost by a power cut.
+        disk.sync(name).map_err(failed)?;
+        Ok(log)
     }
 
     /// Collects one record for the next frame.
@@ -109,55 +146,118 @@ impl RecordLog {
 
     /// Writes what was collected as one frame and returns when it is durable; where its payload lies, if there was any.
     pub fn sync(&mut self, disk: &mut dyn Disk) -> Result<Option<Extent>, LogError> {
+        let extent = self.write(disk)?;
+        if extent.is_some() {
+            self.flush(disk)?;
+        }
+        Ok(extent)
+    }
+
+    /// Writes what was collected as one frame that is not durable before the next [`RecordLog::flush`].
+    pub fn write(&mut self, disk: &mut dyn Disk) -> Result<Option<Extent>, LogError> {
         if self.waiting.is_empty() {
             return Ok(None);
         }
         let payload = std::mem::take(&mut self.waiting);
-        let check = self.next_check(&payload);
+        let check = self.check(self.length, &payload);
         let length = u32::try_from(payload.len()).expect("frames are bounded far below 4 GiB");
         let frame = [&length.to_be_bytes()[..], &check.0, &payload].concat();
-        let failed = |error| LogError::Disk { file: self.file, error };
-        disk.append(self.file, &frame).map_err(failed)?;
-        disk.sync(self.file).map_err(failed)?;
+        disk.append(&self.name, &frame).map_err(|error| LogError::Disk { file: self.file, error })?;
         let extent = Extent { offset: self.length + HEAD as u64, length: payload.len() };
-        self.check = check;
         self.length += frame.len() as u64;
         Ok(Some(extent))
+    }
+
+    /// Returns when every frame is durable.
+    pub fn flush(&mut self, disk: &mut dyn Disk) -> Result<(), LogError> {
+        disk.sync(&self.name).map_err(|error| LogError::Disk { file: self.file, error })
+    }
+
+    /// The payload of a frame of this log.
+    pub fn read(&self, disk: &dyn Disk, extent: Extent) -> Result<Vec<u8>, LogError> {
+        let read = disk.read_at(&self.name, extent.offset, extent.length);
+        read.map_err(|error| LogError::Disk { file: self.file, error })
+    }
+
+    /// Bytes of the whole file.
+    pub fn length(&self) -> u64 {
+        self.length
     }
 
     /// Forgets everything, durably.
     pub fn reset(&mut self, disk: &mut dyn Disk) -> Result<(), LogError> {
         let failed = |error| LogError::Disk { file: self.file, error };
-        disk.truncate(self.file, HEADER as u64).map_err(failed)?;
+        disk.truncate(&self.name, HEADER as u64).map_err(failed)?;
         self.waiting.clear();
-        self.check = self.seed;
         self.length = HEADER as u64;
         Ok(())
     }
 
-    /// The whole frame at the front of `bytes`, if there is one.
-    fn frame<'b>(&self, bytes: &'b [u8]) -> Option<(&'b [u8], Hash)> {
+    /// The whole frame at the front of `bytes`, which lie at the end of what has been read, if there is one.
+    fn frame<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        self.frame_at(self.length, bytes)
+    }
+
+    fn frame_at<'b>(&self, offset: u64, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let (check, rest) = rest.split_first_chunk::<32>()?;
         let payload = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        let expected = self.next_check(payload);
-        (expected.0 == *check && !payload.is_empty()).then_some((payload, expected))
+        (self.check(offset, payload).0 == *check && !payload.is_empty()).then_some(payload)
     }
 
-    fn next_check(&self, payload: &[u8]) -> Hash {
+    /// Whether a whole frame lies behind the bad one at the front of `rest`: then the bad one was acknowledged once, as
+    /// each is before the next is written. A crash may leave any sectors of the last one, in any order.
+    fn has_frame_after(&self, rest: &[u8]) -> bool {
+        let mut hashed = 0;
+        (1..rest.len()).any(|at| {
+            let bytes = &rest[at..];
+            let claimed = bytes.split_first_chunk::<4>().map_or(0, |(length, _)| u32::from_be_bytes(*length));
+            if (claimed as usize).saturating_add(HEAD) <= bytes.len() {
+                hashed += claimed as usize;
+            }
+            // Somebody may have laid out a block so that all of it looks like the beginnings of frames: rather than search
+            // for hours or forget what may have been acknowledged, the log does not open.
+            hashed > SEARCH_BYTES_MAX || self.frame_at(self.length + at as u64, bytes).is_some()
+        })
+    }
+
+    /// Binds a payload to its log and its place in it.
+    fn check(&self, offset: u64, payload: &[u8]) -> Hash {
         const FRAME: Domain = Domain::new("ohmesh/1 log frame");
-        FRAME.hash(&[&self.check.0, payload])
+        FRAME.hash(&[&self.seed.0, &offset.to_be_bytes(), payload])
     }
 }
 
-/// Whether a bad frame is what a crash leaves: it reaches to the end of the file or past it, or was never written over
-/// the zeros that the file system had put there.
-fn is_torn(rest: &[u8]) -> bool {
-    let Some((length, _)) = rest.split_first_chunk::<4>() else { return true };
-    let claimed = u32::from_be_bytes(*length) as usize;
-    HEAD.saturating_add(claimed) >= rest.len() || rest.iter().take(HEAD).all(|byte| *byte == 0)
+/// Part of a file, read ahead.
+struct Window<'n> {
+    name: &'n str,
+    whole: u64,
+    start: u64,
+    bytes: Vec<u8>,
 }
 
+impl Window<'_> {
+    /// The `length` bytes at `offset`, which must be within the file.
+    fn part(&mut self, disk: &dyn Disk, offset: u64, length: usize) -> io::Result<&[u8]> {
+        let held = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        let held = held.filter(|at| at.checked_add(length).is_some_and(|past| past <= self.bytes.len()));
+        let at = match held {
+            Some(at) => at,
+            None => {
+                let left = usize::try_from(self.whole - offset).unwrap_or(usize::MAX);
+                self.bytes = disk.read_at(self.name, offset, length.max(WINDOW).min(left))?;
+                self.start = offset;
+                0
+            }
+        };
+        self.bytes.get(at..at + length).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Bytes that are hashed in the search for a whole frame behind a bad one at most.
+const SEARCH_BYTES_MAX: usize = 1 << 28;
+/// Bytes that opening reads at a time.
+const WINDOW: usize = 1 << 20;
 /// Length and check of a frame.
 const HEAD: usize = 4 + 32;
 /// What every log begins with, before its seed.
@@ -214,14 +314,46 @@ mod tests {
             match at {
                 0..8 => assert!(matches!(found, Err(LogError::Damaged { offset: 0, .. })), "byte {at}"),
                 8..HEADER => assert!(matches!(found, Err(LogError::OtherZone { .. })), "byte {at}"),
-                // A length that reaches past the end looks torn; it is the one kind of damage that is not told apart.
-                _ if (at - HEADER) % (HEAD + 7) < 4 => {
-                    let cut = found.as_ref().is_ok_and(|records| records.len() < 2);
-                    assert!(cut || matches!(found, Err(LogError::Damaged { .. })), "byte {at}");
-                }
                 _ => assert!(matches!(found, Err(LogError::Damaged { .. })), "byte {at}: {found:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_last_frame_of_which_the_disk_has_any_sectors_is_cut_off() {
+        let long: Vec<u8> = (0..4_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        for lead in 470..=512 {
+            let mut disk = Memory::default();
+            let (mut log, _) = RecordLog::open(&mut disk, FILE, Hash::ZERO).unwrap();
+            log.push(&vec![1; lead - HEADER - HEAD - 4]);
+            log.sync(&mut disk).unwrap();
+            log.push(&long);
+            log.sync(&mut disk).unwrap();
+            let whole = disk.read(FILE).unwrap();
+            for lost in 0..whole.len().div_ceil(512) {
+                let from = (lost * 512).max(lead);
+                let to = ((lost + 1) * 512).min(whole.len());
+                if from >= to {
+                    continue;
+                }
+                disk.edit(FILE, |bytes| {
+                    *bytes = whole.clone();
+                    bytes[from..to].fill(0);
+                });
+                let found = records(&mut disk).unwrap();
+                assert_eq!(found.len(), 1, "head at {lead}, sector {lost} lost");
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_where_a_frame_was_acknowledged_are_damage() {
+        let mut disk = written();
+        disk.edit(FILE, |bytes| bytes[HEADER..HEADER + HEAD + 7].fill(0));
+        assert!(matches!(records(&mut disk), Err(LogError::Damaged { .. })));
+        let mut grown = Memory::default();
+        grown.edit(FILE, |bytes| bytes.resize(HEADER, 0));
+        assert!(records(&mut grown).unwrap().is_empty(), "a header that was never written");
     }
 
     #[test]

@@ -1,259 +1,250 @@
-//! Transfers committed by four validators in one process, each of them checking every signature, as a share of what this
-//! machine can check at all.
+//! Transfers that validators make final, as a share of the signatures that this machine can check at all, and beside a
+//! database that keeps the same accounts as rows.
 //!
-//! One thread, disks in memory, messages handed over at once: what is measured is the CPU that a transfer costs, four times.
+//! One thread. Everything that is compared is measured in turns in the same run, on the same transfers. Shares are given
+//! by the clock and by CPU time, which other programs on the machine disturb less. Time to final leaves out the pace of
+//! blocks (a second from block to block while there is work), which runs on virtual time.
 
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a bench that cannot run has failed")]
 
-use ohmesh_committee::{Pace, Timeouts};
-use ohmesh_ledger::{
-    Asset, Body, Distributor, Journal, KeyGroup, Leg, Rules, SignedTransaction, Transaction, Validator,
-    ValidatorSet, Zone,
-};
-use ohmesh_tests::{account, key};
-use ohmesh_units::{
-    AccountId, Canonical, Position, Price, SignatureCheck, SigningKey, Timestamp, ZoneId, verify_batch,
-};
-use station_agent::{
-    agent::{Agent, AgentTimer, Effect, Event, Settings},
-    disk::Memory,
-    vote_keys::VoteKeys,
-    wire::Wire,
-};
+mod world;
+
+use ohmesh_ledger::{Leg, SignedTransaction, Transaction};
+use ohmesh_units::{Canonical, SignatureCheck, SigningKey, verify_batch};
+use rusqlite::Connection;
+use station_agent::disk::{Disk, Folder, Memory};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    path::Path,
     time::{Duration, Instant},
 };
+use world::{World, cpu_time, pay, sender};
 
-const VALIDATORS: u8 = 4;
-const SENDERS: u64 = 500;
-const ROUNDS: usize = 5;
+/// As many as transfers in the largest block, so that no key signs twice in a batch.
+const SENDERS: u64 = 5_000;
+/// What is measured: transfers a block, and rounds of one block each with one validator and with four. A p99 of fewer than
+/// 100 rounds is the slowest or next to it.
+const SIZES: [(usize, usize, usize); 3] = [(100, 120, 100), (1_000, 40, 40), (5_000, 12, 6)];
 
 fn main() {
-    println!("four validators in one process, one thread, disks in memory");
-    for per_block in [100usize, 1_000, 4_000] {
-        let mut world = World::new();
-        let senders: Vec<SigningKey> = (0..SENDERS).map(sender).collect();
-        world.fund(&senders);
-        let mut spent = Duration::ZERO;
-        let mut committed = 0;
-        let mut checks = Vec::new();
+    let senders: Vec<SigningKey> = (0..SENDERS).map(sender).collect();
+    one_validator(&senders);
+    four_validators(&senders);
+}
+
+/// One validator on a real disk, and SQLite on the same disk.
+fn one_validator(senders: &[SigningKey]) {
+    println!("one validator, one thread, files on a real disk, every block synced");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut world = World::new(vec![Folder::open(&folder.path().join("agent")).unwrap()]);
+    world.fund(senders);
+    let mut rows = Rows::open(&folder.path().join("rows.sqlite"), senders);
+    for (per_block, rounds, _) in SIZES {
+        let (mut taken, mut made_final, mut asked) = (Spent::default(), Spent::default(), Spent::default());
+        let (mut raw, mut sql) = (Spent::default(), Spent::default());
         let mut latencies = Vec::new();
-        for round in 0..ROUNDS {
-            let transfers: Vec<SignedTransaction> = (0..per_block)
-                .map(|n| {
-                    let from = n % senders.len();
-                    let body = pay(&senders[from], &senders[(from + 1) % senders.len()]);
-                    world.sign(&senders[from], (round * per_block + n + 1_000_000) as u128, body, &[])
-                })
-                .collect();
-            checks.extend(transfers.iter().map(|signed| (signed.transaction.encode(), signed.signatures[0])));
-            let before = world.applied();
+        let blocks = world.blocks;
+        for _ in 0..rounds {
+            let transfers = transfers(&world, senders, per_block);
+            let due = world.applied + per_block;
             let start = Instant::now();
-            world.submit(&transfers);
-            world.run_until(before + per_block);
-            let took = start.elapsed();
-            latencies.push(took.as_secs_f64() * 1e3);
-            spent += took;
-            committed += per_block;
+            taken.add(|| world.gossip(&transfers));
+            made_final.add(|| world.run_until(due));
+            latencies.push(start.elapsed());
+            raw.add(|| check(&transfers));
+            let block = transfers.iter().flat_map(Canonical::encode).collect::<Vec<u8>>();
+            sql.add(|| rows.commit(&transfers, &block));
         }
-        let raw: Vec<SignatureCheck<'_>> = checks
-            .iter()
-            .map(|(message, one)| SignatureCheck {
-                key: one.key,
-                domain: Transaction::DOMAIN,
-                message,
-                signature: one.signature,
-            })
-            .collect();
-        let start = Instant::now();
-        raw.chunks(1024).for_each(|batch| verify_batch(batch).unwrap());
-        let raw_rate = raw.len() as f64 / start.elapsed().as_secs_f64();
-        let rate = f64::from(committed as u32) / spent.as_secs_f64();
-        latencies.sort_by(f64::total_cmp);
+        assert_eq!(world.blocks - blocks, rounds, "a block a round");
+        for _ in 0..rounds / 4 {
+            let transfers = transfers(&world, senders, per_block);
+            let due = world.applied + per_block;
+            asked.add(|| {
+                world.ask(&transfers);
+                world.run_until(due);
+            });
+        }
+        let done = per_block * rounds;
+        let (whole, asked_done) = (taken + made_final, per_block * (rounds / 4));
         println!(
-            "{per_block:5} a block: {rate:7.0} transfers/s committed by all four; raw batch checks {raw_rate:7.0}/s; \
-             share of it spent on the four checks {:.2}; submit to final p50 {:.0} ms",
-            rate * f64::from(VALIDATORS) / raw_rate,
-            latencies[latencies.len() / 2],
+            "{per_block:5} a block, {rounds} rounds: {:6.0} transfers/s; raw batch checks {:6.0}/s; share {}; {}",
+            whole.rate(done),
+            raw.rate(done),
+            share(raw.each(done), whole.each(done)),
+            latency(latencies),
+        );
+        println!(
+            "      signatures and mempool {:.1} us, block, disk and state {:.1} us of CPU a transfer; asked by phones \
+             one by one: {:6.0} transfers/s, share {}",
+            taken.each(done).1,
+            made_final.each(done).1,
+            asked.rate(asked_done),
+            share(raw.each(done), asked.each(asked_done)),
+        );
+        println!(
+            "      SQLite rows, one transaction a block: {:6.0} transfers/s; ours takes {:.1}x as long with signature \
+             checks, {:.1}x from the mempool on",
+            sql.rate(done),
+            whole.each(done).0 / sql.each(done).0,
+            made_final.each(done).0 / sql.each(done).0,
+        );
+    }
+    rows.agree(world.applied);
+}
+
+/// Four validators, disks in memory: the CPU that a transfer costs, four times.
+fn four_validators(senders: &[SigningKey]) {
+    println!("four validators in one process, one thread, disks in memory");
+    let mut world = World::new((0..4).map(|_| Memory::default()).collect());
+    world.fund(senders);
+    for (per_block, _, rounds) in SIZES {
+        let (mut spent, mut raw) = (Spent::default(), Spent::default());
+        let mut latencies = Vec::new();
+        for _ in 0..rounds {
+            let transfers = transfers(&world, senders, per_block);
+            let due = world.applied + per_block;
+            let start = Instant::now();
+            spent.add(|| {
+                world.gossip(&transfers);
+                world.run_until(due);
+            });
+            latencies.push(start.elapsed());
+            raw.add(|| check(&transfers));
+        }
+        let done = per_block * rounds;
+        let checks = raw.each(done);
+        println!(
+            "{per_block:5} a block, {rounds} rounds: {:6.0} transfers/s final at all four; raw batch checks {:6.0}/s; \
+             share of the four checks {}; {}",
+            spent.rate(done),
+            raw.rate(done),
+            share((4.0 * checks.0, 4.0 * checks.1), spent.each(done)),
+            latency(latencies),
         );
     }
 }
 
-fn sender(n: u64) -> SigningKey {
-    let mut seed = [9; 32];
-    seed[..8].copy_from_slice(&n.to_be_bytes());
-    SigningKey::from_seed(seed)
+/// Each sender pays the next one.
+fn transfers<D: Disk>(world: &World<D>, senders: &[SigningKey], many: usize) -> Vec<SignedTransaction> {
+    let number = 1_000_000 + world.applied as u128;
+    let one = |n: usize| {
+        let (from, to) = (&senders[n % senders.len()], &senders[(n + 1) % senders.len()]);
+        world.sign(from, number + n as u128, pay(from, to))
+    };
+    (0..many).map(one).collect()
 }
 
-fn pay(from: &SigningKey, to: &SigningKey) -> Body {
-    let (journal, asset) = (Journal::Energy, Asset::Currency);
-    let [from, to] = [from, to].map(|key| AccountId::of(&key.public()));
-    Body::Transfer { legs: vec![Leg::Move { journal, asset, from, to, amount: 1 }] }
+/// Checks their signatures and nothing else, in the batches that are fastest here.
+fn check(transfers: &[SignedTransaction]) {
+    let messages: Vec<Vec<u8>> = transfers.iter().map(|signed| signed.transaction.encode()).collect();
+    let checks = transfers.iter().zip(&messages).map(|(signed, message)| SignatureCheck {
+        key: signed.signatures[0].key,
+        domain: Transaction::DOMAIN,
+        message,
+        signature: signed.signatures[0].signature,
+    });
+    let checks: Vec<SignatureCheck<'_>> = checks.collect();
+    checks.chunks(1_024).for_each(|batch| verify_batch(batch).unwrap());
 }
 
-struct World {
-    agents: Vec<Agent<Memory>>,
-    timers: Vec<BTreeMap<AgentTimer, u64>>,
-    inbox: VecDeque<(usize, Event)>,
-    now_ms: u64,
-    zone: ZoneId,
-    applied: usize,
+/// The accounts as rows of a database.
+struct Rows {
+    database: Connection,
 }
 
-impl World {
-    fn new() -> Self {
-        let validators = (1..=VALIDATORS)
-            .map(|n| Validator {
-                name: format!("v{n}"),
-                key: key(n).public(),
-                vote: key(n + 150).public(),
-                stake: 1,
-                address: String::new(),
-            })
-            .collect();
-        let corner = |lat, lon| Position::from_e7(lat, lon).unwrap();
-        let now_ms = 1_800_000_000_000;
-        let zone = Zone {
-            name: "bench".into(),
-            currency: "EUR".parse().unwrap(),
-            created: Timestamp::from_millis(now_ms),
-            polygon: vec![corner(0, 0), corner(0, 1), corner(1, 0)],
-            regulators: None,
-            rules: Rules::default(),
-            treasury: KeyGroup { threshold: 1, keys: vec![key(100).public()] },
-            distributor: Distributor { key: key(101).public(), tariff: Price::from_micro_per_kwh(0) },
-            areas: Vec::new(),
-            validators: ValidatorSet::new(validators).unwrap(),
-        };
-        let mut world = Self {
-            agents: Vec::new(),
-            timers: vec![BTreeMap::new(); usize::from(VALIDATORS)],
-            inbox: VecDeque::new(),
-            now_ms,
-            zone: zone.id(),
-            applied: 0,
-        };
-        for n in 1..=VALIDATORS {
-            let settings = Settings {
-                key: key(n),
-                pace: Pace::default(),
-                timeouts: Timeouts::default(),
-                seed: [n; 32],
-                seller: None,
-            };
-            let mut disk = Memory::default();
-            VoteKeys::first(&mut disk, [n + 150; 32]).unwrap();
-            let (agent, effects) =
-                Agent::open(zone.clone(), settings, disk, Timestamp::from_millis(now_ms)).unwrap();
-            world.agents.push(agent);
-            world.perform(usize::from(n) - 1, effects);
+impl Rows {
+    fn open(path: &Path, senders: &[SigningKey]) -> Self {
+        let mut database = Connection::open(path).unwrap();
+        database.pragma_update(None, "journal_mode", "WAL").unwrap();
+        database.pragma_update(None, "synchronous", "FULL").unwrap();
+        database
+            .execute_batch(
+                "CREATE TABLE account (id BLOB PRIMARY KEY, balance INTEGER NOT NULL) WITHOUT ROWID;
+                 CREATE TABLE block (height INTEGER PRIMARY KEY, bytes BLOB NOT NULL);",
+            )
+            .unwrap();
+        let filling = database.transaction().unwrap();
+        for key in senders {
+            let id = ohmesh_units::AccountId::of(&key.public()).0;
+            filling.execute("INSERT INTO account VALUES (?1, 1000000)", [id]).unwrap();
         }
-        world
+        filling.commit().unwrap();
+        Self { database }
     }
 
-    fn sign(&self, sender: &SigningKey, number: u128, body: Body, also: &[&SigningKey]) -> SignedTransaction {
-        let transaction = Transaction {
-            zone: self.zone,
-            sender: AccountId::of(&sender.public()),
-            number,
-            valid_until: Timestamp::from_millis(self.now_ms + 3_600_000),
-            body,
-        };
-        let keys: Vec<&SigningKey> = std::iter::once(sender).chain(also.iter().copied()).collect();
-        transaction.sign(&keys)
-    }
-
-    fn fund(&mut self, senders: &[SigningKey]) {
-        let before = self.applied();
-        let opens: Vec<SignedTransaction> = senders
-            .iter()
-            .map(|key| self.sign(key, 1, Body::OpenAccount { owner: key.public() }, &[]))
-            .collect();
-        self.submit(&opens);
-        self.run_until(before + senders.len());
-        let treasurer = key(100);
-        let issues: Vec<SignedTransaction> = (1u128..)
-            .zip(senders)
-            .map(|(n, to)| {
-                let to = AccountId::of(&to.public());
-                let (asset, reference) = (Asset::Currency, "bench".to_owned());
-                self.sign(&treasurer, n, Body::Issue { asset, to, amount: 1_000_000, reference }, &[])
-            })
-            .collect();
-        self.submit(&issues);
-        self.run_until(before + 2 * senders.len());
-        let _ = account(1);
-    }
-
-    /// Hands transactions to every validator, as gossip does.
-    fn submit(&mut self, signed: &[SignedTransaction]) {
-        for chunk in signed.chunks(Wire::TRANSACTIONS_MAX) {
-            for to in 0..self.agents.len() {
-                let from = key(if to == 0 { 2 } else { 1 }).public();
-                self.inbox.push_back((to, Event::Wire { from, wire: Wire::Transactions(chunk.to_vec()) }));
+    /// The same transfers as updates of rows, and the block, in one transaction.
+    fn commit(&mut self, transfers: &[SignedTransaction], block: &[u8]) {
+        let commit = self.database.transaction().unwrap();
+        {
+            let mut debit = commit
+                .prepare_cached("UPDATE account SET balance = balance - ?2 WHERE id = ?1 AND balance >= ?2")
+                .unwrap();
+            let mut credit =
+                commit.prepare_cached("UPDATE account SET balance = balance + ?2 WHERE id = ?1").unwrap();
+            for signed in transfers {
+                let ohmesh_ledger::Body::Transfer { legs } = &signed.transaction.body else { unreachable!() };
+                let [Leg::Move { from, to, amount, .. }] = &legs[..] else { unreachable!() };
+                assert_eq!(debit.execute((from.0, amount)).unwrap(), 1);
+                assert_eq!(credit.execute((to.0, amount)).unwrap(), 1);
             }
         }
+        commit.prepare_cached("INSERT INTO block (bytes) VALUES (?1)").unwrap().execute([block]).unwrap();
+        commit.commit().unwrap();
     }
 
-    /// Transactions in blocks that the last validator has applied.
-    fn applied(&self) -> usize {
-        self.applied
+    /// It has done the same work: no money came or went, and it has no more blocks than there were.
+    fn agree(&self, applied: usize) {
+        let (sum, blocks): (i64, i64) = self
+            .database
+            .query_row("SELECT (SELECT sum(balance) FROM account), (SELECT count(*) FROM block)", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(sum, i64::try_from(SENDERS).unwrap() * 1_000_000);
+        assert_eq!(usize::try_from(blocks), Ok(SIZES.iter().map(|size| size.1).sum::<usize>()));
+        assert!(applied >= SIZES.iter().map(|size| size.0 * size.1).sum::<usize>());
+    }
+}
+
+/// Real time and CPU time.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    clock: Duration,
+    cpu: Duration,
+}
+
+impl Spent {
+    fn add(&mut self, work: impl FnOnce()) {
+        let (clock, cpu) = (Instant::now(), cpu_time());
+        work();
+        self.clock += clock.elapsed();
+        self.cpu += cpu_time() - cpu;
     }
 
-    fn run_until(&mut self, applied: usize) {
-        while self.applied < applied {
-            let (to, event) = match self.inbox.pop_front() {
-                Some(next) => next,
-                None => self.next_timer(),
-            };
-            let effects = self.agents[to].handle(Timestamp::from_millis(self.now_ms), event).unwrap();
-            self.perform(to, effects);
-        }
+    /// Of so many, how many in a second of real time.
+    fn rate(&self, done: usize) -> f64 {
+        done as f64 / self.clock.as_secs_f64()
     }
 
-    fn next_timer(&mut self) -> (usize, Event) {
-        let (at, to, timer) = (0..self.timers.len())
-            .flat_map(|to| self.timers[to].iter().map(move |(timer, at)| (*at, to, *timer)))
-            .min()
-            .expect("somebody waits for something");
-        self.timers[to].remove(&timer);
-        self.now_ms = self.now_ms.max(at);
-        (to, Event::Elapsed(timer))
+    /// Of so many, the microseconds of each: by the clock, and of CPU.
+    fn each(&self, done: usize) -> (f64, f64) {
+        (self.clock.as_secs_f64() * 1e6 / done as f64, self.cpu.as_secs_f64() * 1e6 / done as f64)
     }
+}
 
-    fn perform(&mut self, me: usize, effects: Vec<Effect>) {
-        let from = key(u8::try_from(me).unwrap() + 1).public();
-        for effect in effects {
-            match effect {
-                Effect::Publish(wire) => {
-                    for to in (0..usize::from(VALIDATORS)).filter(|to| *to != me) {
-                        self.inbox.push_back((to, Event::Wire { from, wire: wire.clone() }));
-                    }
-                }
-                Effect::SetTimer(timer, wait) => {
-                    let at = self.now_ms + u64::try_from(wait.as_millis()).unwrap();
-                    self.timers[me].insert(timer, at);
-                }
-                Effect::CancelTimer(timer) => {
-                    self.timers[me].remove(&timer);
-                }
-                Effect::CancelCommitteeTimers => {
-                    self.timers[me].retain(|timer, _| !matches!(timer, AgentTimer::Committee(_)));
-                }
-                Effect::Decided(decided) if me + 1 == usize::from(VALIDATORS) => {
-                    self.applied += decided.header.transaction_count as usize;
-                }
-                Effect::Charger { .. }
-                | Effect::Sale(_)
-                | Effect::Send(..)
-                | Effect::Fetch { .. }
-                | Effect::Decided(_)
-                | Effect::Refused { .. }
-                | Effect::Validators(_)
-                | Effect::Forgetful { .. }
-                | Effect::Equivocation(_) => {}
-            }
-        }
+impl std::ops::Add for Spent {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { clock: self.clock + other.clock, cpu: self.cpu + other.cpu }
     }
+}
+
+fn share(part: (f64, f64), whole: (f64, f64)) -> String {
+    format!("{:.2} by the clock, {:.2} by CPU", part.0 / whole.0, part.1 / whole.1)
+}
+
+fn latency(mut all: Vec<Duration>) -> String {
+    all.sort();
+    let at = |percent: usize| all[(all.len() * percent).div_ceil(100) - 1].as_secs_f64() * 1e3;
+    format!("submit to final p50 {:.0} ms, p99 {:.0} ms", at(50), at(99))
 }

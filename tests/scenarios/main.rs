@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod auction;
+mod simulation;
 mod whole_node;

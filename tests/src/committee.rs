@@ -1,32 +1,19 @@
 //! A zone of simulated agents.
 
+use crate::zone::{DISTRIBUTOR, TREASURER, account, address, key, lay_vote_key, zone_file};
 use ohmesh_committee::{Pace, Timeouts};
-use ohmesh_ledger::{
-    Answer, Asset, Body, Distributor, Header, KeyGroup, Query, Rules, SignedTransaction, Transaction,
-    Validator, ValidatorSet, Zone, ZoneArea, ZoneFile,
-};
+use ohmesh_ledger::{Answer, Asset, Body, Header, Query, Rules, SignedTransaction, Transaction, ZoneFile};
 use ohmesh_mesh::{
     Clock, Endpoint, Peer,
     sim::{Faults, SimClock, SimNet},
 };
-use ohmesh_units::{AccountId, Canonical, Frame, Position, Price, SigningKey, Timestamp};
+use ohmesh_units::{Canonical, SigningKey, Timestamp};
 use station_agent::{
-    agent::Settings,
+    agent::{Keep, Settings},
     daemon::{Daemon, limits},
     disk::Memory,
-    vote_keys::VoteKeys,
 };
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc, time::Duration};
-
-/// The key of participant `n`: validators from 1, the treasurer 100, the distributor 101, everybody else as they like.
-pub fn key(n: u8) -> SigningKey {
-    SigningKey::from_seed([n; 32])
-}
-
-/// The account of participant `n`.
-pub fn account(n: u8) -> AccountId {
-    AccountId::of(&key(n).public())
-}
 
 /// Runs a simulation on virtual time.
 pub fn simulate<T>(run: impl Future<Output = T>) -> T {
@@ -54,47 +41,22 @@ pub struct Committee {
 
 impl Committee {
     /// The key of the treasurer.
-    pub const TREASURER: u8 = 100;
+    pub const TREASURER: u8 = TREASURER;
     /// The key of the distributor.
-    pub const DISTRIBUTOR: u8 = 101;
+    pub const DISTRIBUTOR: u8 = DISTRIBUTOR;
 
     /// A zone of `size` agents of equal stake, none of them running. Made inside [`simulate`].
     pub fn new(seed: u64, size: u8, faults: Faults) -> Self {
         let clock = SimClock::new(Timestamp::from_millis(1_800_000_000_000));
+        let file = zone_file(&vec![10; usize::from(size)], Rules::default(), clock.now());
         let mut disks: BTreeMap<u8, Memory> = (1..=size).map(|n| (n, Memory::default())).collect();
-        let validators = (1..=size)
-            .map(|n| Validator {
-                name: format!("agent {n}"),
-                key: key(n).public(),
-                vote: VoteKeys::first(disks.get_mut(&n).expect("one each"), [n + 100; 32]).unwrap(),
-                stake: 10,
-                address: Self::address(n).to_string(),
-            })
-            .collect();
-        let corner = |lat, lon| Position::from_e7(lat, lon).unwrap();
-        let zone = Zone {
-            name: "simulated".into(),
-            currency: "EUR".parse().unwrap(),
-            created: clock.now(),
-            polygon: vec![corner(0, 0), corner(0, 10_000_000), corner(10_000_000, 0)],
-            regulators: None,
-            rules: Rules::default(),
-            treasury: KeyGroup { threshold: 1, keys: vec![key(Self::TREASURER).public()] },
-            distributor: Distributor {
-                key: key(Self::DISTRIBUTOR).public(),
-                tariff: Price::from_micro_per_kwh(80_000),
-            },
-            areas: vec![area()],
-            validators: ValidatorSet::new(validators).unwrap(),
-        };
-        let mut file = ZoneFile::new(zone).unwrap();
-        (1..=size).for_each(|n| file.sign(&key(n)).unwrap());
+        disks.iter_mut().for_each(|(n, disk)| lay_vote_key(*n, disk));
         Self { net: SimNet::new(seed, faults), clock, file, disks, running: BTreeMap::new(), starts: 0, seed }
     }
 
     /// Where agent or client `n` is.
     pub fn address(n: u8) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, n], 7700))
+        address(n)
     }
 
     /// The disk of agent `n`.
@@ -112,6 +74,7 @@ impl Committee {
             timeouts: Timeouts::default(),
             seed,
             seller: None,
+            keep: Keep::default(),
         };
         let daemon = Daemon::start(&self.file, settings, self.disks[&n].clone(), endpoint, None).unwrap();
         self.running.insert(n, daemon);
@@ -171,13 +134,6 @@ impl Committee {
         let builder = Endpoint::builder(key(n)).socket(socket).seed(seed).clock(self.clock.clone());
         builder.limits(limits()).start().unwrap()
     }
-}
-
-/// The one area of the simulated zone: a cell around Berlin, its frame about a tenth of a degree wide.
-fn area() -> ZoneArea {
-    let origin = Position::from_e7(525_000_000, 133_500_000).unwrap();
-    let frame = Frame { origin, step_e7: 4_000, cos_q16: 40_000 };
-    ZoneArea { area: "861f1d48fffffff".parse().unwrap(), frame }
 }
 
 /// Somebody who sends transactions and asks questions.

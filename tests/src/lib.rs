@@ -20,5 +20,9 @@
 #![allow(clippy::unwrap_used, reason = "a simulation that cannot be set up has failed")]
 
 mod committee;
+pub mod power_cut;
+pub mod simulation;
+pub mod zone;
 
-pub use committee::{Client, Committee, account, key, simulate};
+pub use committee::{Client, Committee, simulate};
+pub use zone::{account, key};

@@ -1,12 +1,15 @@
 //! What this agent does about epochs: a committee for each, a vote key for the next, and no vote when it cannot know what
 //! it has signed before.
 
-use super::{Agent, AgentError, Effect};
+use super::{Agent, AgentError, AgentTimer, Effect};
 use crate::disk::Disk;
-use ohmesh_committee::{Committee, Config, Evidence, Timeouts, identify_block};
-use ohmesh_ledger::{Body, Certificate, State};
-use ohmesh_units::{SigningKey, Timestamp};
+use ohmesh_committee::{
+    Body as MessageBody, Committee, Config, Evidence, Input, Message, Timeouts, identify_block,
+};
+use ohmesh_ledger::{Block, Body, Certificate, State, ValidatorSet};
+use ohmesh_units::{Canonical, PublicKey, SigningKey, Timestamp};
 use rand_core::Rng;
+use std::{collections::BTreeSet, time::Duration};
 
 impl<D: Disk> Agent<D> {
     /// Begins the epoch of the next height: its validators, this agent's key among them, and no key of the one before.
@@ -15,6 +18,7 @@ impl<D: Disk> Agent<D> {
         let key = self.votes.signer(self.state.validators(), &self.identity);
         let vote = key.as_ref().map(SigningKey::public);
         self.votes.begin(&mut self.disk, self.state.epoch().number, vote)?;
+        let key = key.filter(|_| self.waking.is_none());
         let config = config(&self.state, key, self.timeouts);
         self.committee = Committee::new(config, self.state.head().height + 1);
         self.me = self.committee.validator();
@@ -53,9 +57,16 @@ impl<D: Disk> Agent<D> {
     /// A certificate from a peer holds a vote with this agent's key for a height at which it has no record of voting: its
     /// folder is an old copy, or somebody else has its key. It votes no more with that key.
     pub(super) fn check_memory(&mut self, certificate: &Certificate) -> Result<(), AgentError> {
-        let Some(me) = self.me else { return Ok(()) };
-        let has_signed = certificate.signatures.iter().any(|(validator, _)| *validator == me);
-        if !has_signed || self.voted == Some(certificate.height) {
+        let (zone, epoch, validators) =
+            (self.state.zone_id(), self.state.epoch().number, self.state.validators());
+        let me = validators.index_of(&self.identity);
+        let has_signed = certificate.signatures.iter().any(|(validator, _)| Some(*validator) == me);
+        let has_key = self.votes.signer(validators, &self.identity).is_some();
+        if !has_signed || !has_key || self.voted == Some(certificate.height) {
+            return Ok(());
+        }
+        // Whoever could make this agent believe a false one could silence it.
+        if certificate.verify(zone, epoch, validators.voters()).is_err() {
             return Ok(());
         }
         self.forget_votes(certificate.height)?;
@@ -79,6 +90,58 @@ impl<D: Disk> Agent<D> {
         Ok(())
     }
 
+    /// Takes a committee's message. One of a later epoch says that this agent is behind: whoever sent it has the blocks that
+    /// lead there; if the epoch is the next one, the message waits for it.
+    pub(super) fn on_committee(
+        &mut self,
+        now: Timestamp,
+        from: PublicKey,
+        message: Message,
+    ) -> Result<(), AgentError> {
+        let running = self.state.epoch().number;
+        if message.epoch <= running {
+            return self.tell(now, Input::Message { from, message });
+        }
+        if self.early.asked.insert(from) {
+            let height = self.state.head().height + 1;
+            self.effects.push(Effect::Fetch { from, height });
+        }
+        if message.epoch == running + 1 {
+            self.early.keep(from, message);
+        }
+        Ok(())
+    }
+
+    /// Gives the committee what came before its epoch began.
+    pub(super) fn tell_early(&mut self, now: Timestamp) -> Result<(), AgentError> {
+        let running = self.state.epoch().number;
+        if self.early.messages.first().is_none_or(|(_, message)| message.epoch != running) {
+            return Ok(());
+        }
+        let early = std::mem::take(&mut self.early);
+        let mut messages = early.messages.into_iter();
+        messages.try_for_each(|(from, message)| self.tell(now, Input::Message { from, message }))
+    }
+
+    /// Asks the next validator by turns for blocks that nobody told this agent of.
+    pub(super) fn follow(&mut self) {
+        let others = self.state.validators().all().iter().map(|validator| validator.key);
+        let others: Vec<PublicKey> = others.filter(|key| *key != self.identity).collect();
+        self.early.turn = self.early.turn.wrapping_add(1);
+        if let Some(from) = others.get(self.early.turn % others.len().max(1)) {
+            let height = self.state.head().height + 1;
+            self.effects.push(Effect::Fetch { from: *from, height });
+        }
+        self.wait_to_follow();
+    }
+
+    /// Sets the timer of [`Agent::follow`]: soon for an agent to whom no committee speaks.
+    pub(super) fn wait_to_follow(&mut self) {
+        let is_told = self.state.validators().index_of(&self.identity).is_some();
+        let wait = if is_told { FOLLOW_TOLD } else { FOLLOW_UNTOLD };
+        self.effects.push(Effect::SetTimer(AgentTimer::Follow, wait));
+    }
+
     /// Brings proof that a validator contradicted itself to the ledger.
     pub(super) fn convict(&mut self, now: Timestamp, evidence: &Evidence) {
         let epoch = self.state.epoch().number;
@@ -98,5 +161,38 @@ pub(super) fn config(state: &State, key: Option<SigningKey>, timeouts: Timeouts)
     }
 }
 
+/// What came of the next epoch before this agent was in it, and whom it has asked for the blocks in between.
+#[derive(Default)]
+pub(super) struct Early {
+    messages: Vec<(PublicKey, Message)>,
+    /// Bytes of the blocks in them.
+    bytes: usize,
+    /// Who has been asked since the newest block.
+    pub(super) asked: BTreeSet<PublicKey>,
+    /// Whose turn it is to be asked.
+    turn: usize,
+}
+
+impl Early {
+    fn keep(&mut self, from: PublicKey, message: Message) {
+        let bytes = match &message.body {
+            MessageBody::Proposal(_, _, block) => block.len(),
+            _ => 0,
+        };
+        if self.messages.len() < EARLY_MAX && self.bytes + bytes <= EARLY_BYTES_MAX {
+            self.bytes += bytes;
+            self.messages.push((from, message));
+        }
+    }
+}
+
+/// Messages of the next epoch that wait at most: two rounds of a full committee's votes and proposals.
+const EARLY_MAX: usize = 4 * ValidatorSet::MAX;
+/// Bytes of blocks in them at most.
+const EARLY_BYTES_MAX: usize = 2 * Block::MAX_BYTES;
+/// How often an agent asks for blocks if a committee speaks to it: only when that was not enough, so rarely.
+const FOLLOW_TOLD: Duration = Duration::from_secs(20);
+/// How often it asks if it is no validator.
+const FOLLOW_UNTOLD: Duration = Duration::from_secs(1);
 /// After how many blocks a vote key that is not on the ledger yet is sent again.
 const RESEND_BLOCKS: u64 = 10;

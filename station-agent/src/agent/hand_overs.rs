@@ -3,7 +3,7 @@
 
 use super::AgentError;
 use crate::{disk::Disk, record_log::RecordLog};
-use ohmesh_ledger::{Certificate, HandOver, Header, Voters};
+use ohmesh_ledger::{Certificate, HandOver, Header, LedgerError, Voters, Zone};
 use ohmesh_units::{Canonical, Hash, Reader};
 
 /// Hand-overs by the epoch that ended, from 0.
@@ -45,6 +45,40 @@ impl HandOvers {
         self.log.sync(disk)?;
         self.all.push(hand_over);
         Ok(())
+    }
+
+    /// The epoch whose end is not here yet.
+    pub(super) fn next(&self) -> u64 {
+        self.all.len() as u64
+    }
+
+    /// The voters of an epoch, if they are known.
+    pub(super) fn voters<'v>(&'v self, zone: &'v Zone, epoch: u64) -> Option<&'v Voters> {
+        match epoch.checked_sub(1) {
+            None => Some(zone.validators.voters()),
+            Some(before) => self.all.get(usize::try_from(before).ok()?).map(|hand_over| &hand_over.voters),
+        }
+    }
+
+    /// Keeps a hand-over from a peer if it follows those that are here; one that is here already is let be.
+    pub(super) fn follow(
+        &mut self,
+        disk: &mut dyn Disk,
+        zone: &Zone,
+        hand_over: HandOver,
+    ) -> Result<Result<(), LedgerError>, AgentError> {
+        let epoch = self.next();
+        if hand_over.header.epoch < epoch {
+            return Ok(Ok(()));
+        }
+        let voters = self.voters(zone, epoch).expect("those of the newest hand-over's epoch are known");
+        if let Err(error) = hand_over.verify(&zone.id(), epoch, voters) {
+            return Ok(Err(error));
+        }
+        self.log.push(&hand_over.encode());
+        self.log.sync(disk)?;
+        self.all.push(hand_over);
+        Ok(Ok(()))
     }
 
     /// Hand-overs from the end of `epoch` on, as many as fit an answer to a phone.

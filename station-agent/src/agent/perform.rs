@@ -49,8 +49,8 @@ impl<D: Disk> Agent<D> {
             }
             Action::Offer { validator, height } => {
                 let key = self.state.validators().at(validator).map(|validator| validator.key);
-                let (Some(key), Some((bytes, certificate))) = (key, self.blocks.block(&self.disk, height)?)
-                else {
+                let block = self.blocks.block(&mut self.disk, &self.kept, height)?;
+                let (Some(key), Some((bytes, certificate))) = (key, block) else {
                     return Ok(Vec::new());
                 };
                 Effect::Send(key, Wire::Certified(bytes, certificate))
@@ -146,6 +146,7 @@ impl<D: Disk> Agent<D> {
         self.head = Some((header.clone(), certificate.clone()));
         self.effects.push(Effect::Decided(Box::new(Decided { header, certificate, expired })));
         self.duties.note(&block);
+        self.early.asked.clear();
         self.next = Some(self.state.head().height + 1);
         if block.header.next_voters.is_some() {
             self.begin_epoch()?;
@@ -153,8 +154,9 @@ impl<D: Disk> Agent<D> {
         self.do_duties(now)?;
         self.owe_vote_key(now)?;
         self.show_block(now, &block)?;
+        self.keep_snapshot()?;
         self.wait_for_next(now);
-        Ok(())
+        self.wake_if_heard(now)
     }
 }
 

@@ -38,6 +38,14 @@ impl<D: Disk> Agent<D> {
                 }
             }
             Query::HandOvers { from } => Answer::HandOvers(self.hand_overs.from(from)),
+            Query::Several { account, objects } => {
+                let mut proofs = self.state.prove_account(&account).unwrap_or_default();
+                let objects = objects.iter().take(Query::SEVERAL_MAX);
+                proofs.extend(objects.filter_map(|id| self.state.prove_object(id)));
+                self.proofs(proofs)
+            }
+            Query::Snapshot => self.snapshot_manifest(),
+            Query::SnapshotChunk { height, part, from } => self.snapshot_chunk(height, part, from),
             Query::Blocks { from } => Answer::Blocks(self.blocks_from(from)?),
         };
         Ok((answer, std::mem::take(&mut self.effects)))
@@ -74,12 +82,12 @@ impl<D: Disk> Agent<D> {
     }
 
     /// Decided blocks from a height on, at least one if there is one, and no more than fit an answer.
-    fn blocks_from(&self, from: u64) -> Result<Vec<(Vec<u8>, ohmesh_ledger::Certificate)>, AgentError> {
+    fn blocks_from(&mut self, from: u64) -> Result<Vec<(Vec<u8>, ohmesh_ledger::Certificate)>, AgentError> {
         let mut blocks = Vec::new();
         let mut bytes = 0;
         let mut height = from;
         while blocks.len() < BLOCKS_MAX {
-            let Some(block) = self.blocks.block(&self.disk, height)? else { break };
+            let Some(block) = self.blocks.block(&mut self.disk, &self.kept, height)? else { break };
             bytes += block.0.len();
             if !blocks.is_empty() && bytes > BLOCKS_BYTES_MAX {
                 break;

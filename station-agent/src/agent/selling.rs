@@ -19,12 +19,25 @@ impl<D: Disk> Agent<D> {
         let missed = seller.height() + 1..=self.state.head().height;
         self.seller = Some(seller);
         self.perform_sales(now, effects)?;
+        self.tell_what_the_seller_missed();
         for height in missed {
-            let Some((bytes, _)) = self.blocks.block(&self.disk, height)? else { break };
+            let block = self.blocks.block(&mut self.disk, &self.kept, height)?;
+            let Some((bytes, _)) = block else { continue };
             let (block, _) = ohmesh_ledger::open_block(&self.state, &bytes).map_err(AgentError::Diverged)?;
             self.show_block(now, &block)?;
         }
         Ok(())
+    }
+
+    /// Says which blocks the seller will never see, if there are any: they were cut off, or skipped by a snapshot. What
+    /// they did to auctions, contracts and holds it still finds in the state; bids that it might have made are lost.
+    pub(super) fn tell_what_the_seller_missed(&mut self) {
+        let Some(seller) = &self.seller else { return };
+        let (from, first) =
+            (seller.height() + 1, self.kept.closed.first().map_or(self.kept.open, |one| one.first));
+        if from < first {
+            self.effects.push(Effect::Warning(super::Warning::SellerMissed { from, to: first - 1 }));
+        }
     }
 
     /// Shows the seller a decided block.

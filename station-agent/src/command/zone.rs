@@ -1,5 +1,10 @@
 //! `station-agent zone`: the genesis of a ledger, signed by each of its validators.
 
+mod apply;
+mod decide;
+mod proposal;
+mod words;
+
 use super::{fresh, print};
 use crate::{disk::Folder, key_file, vote_keys::VoteKeys, zone_file};
 use clap::{Args, Subcommand};
@@ -23,6 +28,15 @@ pub(super) enum ZoneCommand {
         /// The zone file.
         file: PathBuf,
     },
+    /// Prepare this agent to join a zone that runs: make its vote key, open its account, print the line that a validator
+    /// proposes.
+    Apply(apply::Apply),
+    /// Write a decision of the zone's people into a file, for those who must sign it.
+    Propose(decide::Propose),
+    /// Say in plain words what a proposal does, and sign it.
+    Sign(decide::Sign),
+    /// Send a proposal that all have signed, and wait until it is applied.
+    Submit(decide::Submit),
 }
 
 #[derive(Args)]
@@ -107,13 +121,21 @@ struct Me {
 }
 
 impl Me {
-    fn validator(&self, key: PublicKey) -> eyre::Result<Validator> {
+    fn address(&self) -> eyre::Result<String> {
         let address = self.address.clone().ok_or_else(|| eyre!("--address HOST:PORT is missing"))?;
         let port = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
         if port.is_none_or(|(host, port)| host.is_empty() || port == 0) {
             bail!("--address {address:?} is not HOST:PORT");
         }
-        let name = self.agent_name.clone().unwrap_or_else(|| key.to_string()[..8].to_owned());
+        Ok(address)
+    }
+
+    fn name(&self, key: &PublicKey) -> String {
+        self.agent_name.clone().unwrap_or_else(|| key.to_string()[..8].to_owned())
+    }
+
+    fn validator(&self, key: PublicKey) -> eyre::Result<Validator> {
+        let (address, name) = (self.address()?, self.name(&key));
         let mut disk =
             Folder::open(&self.data).with_context(|| format!("data folder {}", self.data.display()))?;
         let vote = VoteKeys::first(&mut disk, *key_file::generate()?.seed())?;
@@ -177,6 +199,10 @@ pub(super) fn run(command: ZoneCommand, json: bool) -> eyre::Result<()> {
             show(&file, json)
         }
         ZoneCommand::Show { file } => show(&zone_file::read(&file)?, json),
+        ZoneCommand::Apply(args) => apply::run(&args, json),
+        ZoneCommand::Propose(args) => decide::propose(args, json),
+        ZoneCommand::Sign(args) => decide::sign(&args, json),
+        ZoneCommand::Submit(args) => decide::submit(&args, json),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     market::{Market, Station, key, stream},
 };
 use crate::{
-    agent::Settings,
+    agent::{Keep, Settings},
     charging::{PasswordHash, Registered, Server, generate},
     daemon::{Daemon, limits},
     disk::Folder,
@@ -114,6 +114,7 @@ impl World {
                 pace: PACE,
                 timeouts: Timeouts::default().divided_by(TIMEOUT_FACTOR),
                 seller: Some(setup),
+                keep: Keep::default(),
             };
             let disk = disks.remove(0);
             let way = server.chargers().clone();

@@ -123,13 +123,13 @@ impl Restore {
         let part = chunk.part;
         match part {
             Part::Objects => {
-                let objects = decoded(chunk, |content| Object::decode(content))?;
+                let objects = decoded(chunk, Object::decode)?;
                 for (slot, object) in (chunk.from..).zip(objects) {
                     self.state.keep_object(slot, object);
                 }
             }
             Part::EnergyBalances | Part::GridBalances => {
-                let balances = decoded(chunk, |content| Balance::decode(content))?;
+                let balances = decoded(chunk, Balance::decode)?;
                 self.state.balances[usize::from(part == Part::GridBalances)].extend(balances);
             }
             Part::Ids => {
