@@ -386,6 +386,7 @@ impl<D: Disk> Agent<D> {
             effects.push(Effect::Forgetful { height: ahead.unwrap_or(height) });
         }
         let key = votes.signer(state.validators(), &identity);
+        votes.begin(&mut disk, state.epoch().number, key.as_ref().map(SigningKey::public))?;
         let must_ask = height > 1 && key.is_some() && !is_quorum_alone(state.validators(), &identity);
         let key = key.filter(|_| !must_ask);
         let config = epochs::config(&state, key, settings.timeouts);
@@ -534,6 +535,7 @@ impl<D: Disk> Agent<D> {
         blocks: Vec<(Vec<u8>, Certificate)>,
     ) -> Result<(), AgentError> {
         let before = self.state.head().height;
+        self.early.asked.remove(&from);
         if blocks.is_empty() {
             return self.on_nothing_fetched(now, from);
         }

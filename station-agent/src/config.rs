@@ -1,6 +1,7 @@
 //! The agent's configuration: a TOML file, overruled by `OHMESH_*` variables, overruled by flags. Unknown keys are errors.
 
 use crate::{
+    agent::Keep,
     charging::{PasswordHash, Registered},
     seller::SellerStation,
     stations::{StationConfig, sellers},
@@ -21,6 +22,7 @@ use std::{
     collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Everything that can be configured. Relative paths are relative to the file.
@@ -41,6 +43,10 @@ pub struct AgentConfig {
     pub idle_block_ms: u64,
     /// How many times shorter than usual the committee waits for its members: 1 to 100. Test networks on one machine.
     pub clock_factor: u64,
+    /// After how many blocks the agent writes a snapshot of the whole state; 0: never, and every block is kept.
+    pub snapshot_blocks: u64,
+    /// How many days of blocks it keeps; those after the older of its two snapshots it keeps anyway. 1 to 36,500.
+    pub keep_days: u64,
     /// What is logged: error, warn, info, debug or trace.
     pub log: String,
     /// Where chargers connect (OCPP over WebSocket, TCP); none: no charger does.
@@ -86,6 +92,8 @@ impl Default for AgentConfig {
             block_ms: 1_000,
             idle_block_ms: 10_000,
             clock_factor: 1,
+            snapshot_blocks: Keep::default().snapshot_blocks,
+            keep_days: Keep::default().blocks_for.as_secs() / DAY_SECONDS,
             log: "info".into(),
             ocpp_listen: None,
             charger: Vec::new(),
@@ -129,6 +137,9 @@ impl AgentConfig {
         if !(1..=100).contains(&self.clock_factor) {
             bail!("clock_factor is {}, 1 to 100 are allowed", self.clock_factor);
         }
+        if !(1..=36_500).contains(&self.keep_days) {
+            bail!("keep_days is {}, 1 to 36500 are allowed", self.keep_days);
+        }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.as_str()) {
             bail!("log is {:?}: error, warn, info, debug or trace are allowed", self.log);
         }
@@ -166,6 +177,12 @@ impl AgentConfig {
     /// How often there is a block.
     pub fn pace(&self) -> Pace {
         Pace { busy_ms: self.block_ms, idle_ms: self.idle_block_ms }
+    }
+
+    /// What the agent keeps of its past.
+    pub fn keep(&self) -> Keep {
+        let blocks_for = Duration::from_secs(self.keep_days * DAY_SECONDS);
+        Keep { snapshot_blocks: self.snapshot_blocks, blocks_for }
     }
 
     /// How long the committee waits.
@@ -213,6 +230,9 @@ const POWER_W_MAX: u32 = 2_000_000;
 const CARDS_MAX: usize = 64;
 /// The longest token (OCPP 2.0.1 `IdTokenType`; 1.6 chargers send up to 20 of them).
 const CARD_CHARS_MAX: usize = 36;
+
+/// Seconds of a day.
+const DAY_SECONDS: u64 = 24 * 3_600;
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,8 @@ struct VoteKey {
     /// The epoch for which it was made; it serves on while no later one is on the ledger.
     epoch: u64,
     seed: [u8; 32],
+    /// Whether it has ever been the key to vote with. One that has not, has signed nothing.
+    has_served: bool,
 }
 
 impl VoteKey {
@@ -32,7 +34,7 @@ impl VoteKey {
 
 impl Canonical for VoteKeys {
     const NAME: &'static str = "vote keys";
-    const MAX_BYTES: usize = 16 + KEYS_MAX * 42;
+    const MAX_BYTES: usize = 16 + KEYS_MAX * 43;
 }
 
 impl VoteKeys {
@@ -63,7 +65,7 @@ impl VoteKeys {
         if self.keys.len() == KEYS_MAX {
             self.keys.remove(0);
         }
-        self.keys.push(VoteKey { epoch, seed });
+        self.keys.push(VoteKey { epoch, seed, has_served: false });
         self.write(disk)?;
         Ok(SigningKey::from_seed(seed))
     }
@@ -80,16 +82,26 @@ impl VoteKeys {
         self.keys.iter().map(VoteKey::key).find(|key| key.public() == vote)
     }
 
-    /// Erases what is over when `epoch` has begun: all keys but the one that votes in it and those for later epochs.
+    /// `epoch` has begun or goes on, `vote` being the key to vote with: erases all others but those for later epochs and,
+    /// while there is none to vote with, those that never were: their agent may yet be made a validator.
     pub fn begin(
         &mut self,
         disk: &mut dyn Disk,
         epoch: u64,
         vote: Option<PublicKey>,
     ) -> Result<(), LogError> {
+        let mut is_changed = false;
+        for key in &mut self.keys {
+            let serves = Some(key.key().public()) == vote;
+            is_changed |= serves && !key.has_served;
+            key.has_served |= serves;
+        }
         let before = self.keys.len();
-        self.keys.retain(|key| key.epoch > epoch || Some(key.key().public()) == vote);
-        if self.keys.len() == before { Ok(()) } else { self.write(disk) }
+        self.keys.retain(|key| {
+            let may_serve = key.epoch > epoch || (vote.is_none() && !key.has_served);
+            may_serve || Some(key.key().public()) == vote
+        });
+        if is_changed || self.keys.len() != before { self.write(disk) } else { Ok(()) }
     }
 
     /// Erases every key: this agent cannot know any more what they have signed.
@@ -126,6 +138,12 @@ mod tests {
         assert_eq!(again.signer(&set, &me).unwrap().public(), vote);
         assert!(again.signer(&set, &vote).is_none(), "not a validator");
 
+        again.begin(&mut disk, 7, None).unwrap();
+        assert!(
+            again.made_for(0).is_some(),
+            "an agent that is no validator yet keeps the key it will be admitted with"
+        );
+        again.begin(&mut disk, 0, Some(vote)).unwrap();
         let next = again.make(&mut disk, 1, [3; 32]).unwrap().public();
         again.begin(&mut disk, 1, Some(next)).unwrap();
         let third = VoteKeys::open(&disk).unwrap();

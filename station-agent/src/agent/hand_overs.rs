@@ -84,11 +84,9 @@ impl HandOvers {
     /// Hand-overs from the end of `epoch` on, as many as fit an answer to a phone.
     pub(super) fn from(&self, epoch: u64) -> Vec<HandOver> {
         let from = usize::try_from(epoch).unwrap_or(usize::MAX).min(self.all.len());
-        self.all[from..].iter().take(ANSWER_MAX).cloned().collect()
+        self.all[from..].iter().take(HandOver::ANSWER_MAX).cloned().collect()
     }
 }
 
-/// Hand-overs in one answer at most: three weeks of daily epochs and a few changes of validators.
-const ANSWER_MAX: usize = 32;
 /// The file of hand-overs.
 const FILE: &str = "hand-overs.log";

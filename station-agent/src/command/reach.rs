@@ -9,8 +9,8 @@ use crate::{
 use clap::Args;
 use eyre::{Context, bail, eyre};
 use ohmesh_ledger::{
-    Answer, Certificate, Epoch, Governance, Header, Object, Proof, Query, SignedTransaction, Voters, Zone,
-    proven_object,
+    Anchor, Answer, Certificate, Epoch, Governance, Header, Object, Proof, Query, SignedTransaction, Voters,
+    Zone, proven_object,
 };
 use ohmesh_mesh::{Endpoint, Peer};
 use ohmesh_units::{Canonical, Hash, PublicKey, ZoneId};
@@ -154,6 +154,13 @@ impl Contact {
     /// The agent's name.
     pub(super) fn agent(&self) -> &str {
         &self.agent
+    }
+
+    /// Where the zone stands now, for a node that has never seen it; none before the first block. Whoever runs an agent
+    /// trusts the zone file it has signed, however old.
+    pub(super) async fn anchor(&mut self) -> eyre::Result<Option<Anchor>> {
+        let Some(head) = self.head().await? else { return Ok(None) };
+        Ok(Some(Anchor::at(&head, &self.voters)?))
     }
 
     /// What the agent answers; not checked yet.

@@ -1,7 +1,7 @@
 //! `station-agent run`.
 
 use crate::{
-    agent::{Keep, Settings},
+    agent::Settings,
     charging,
     config::AgentConfig,
     daemon::{Daemon, limits},
@@ -83,7 +83,7 @@ pub(super) fn run(args: RunArgs, json: bool) -> eyre::Result<()> {
             timeouts: config.timeouts(),
             seed: *key_file::generate()?.seed(),
             seller,
-            keep: Keep::default(),
+            keep: config.keep(),
         };
         let way = chargers.as_ref().map(|server| server.chargers().clone());
         let mut daemon = Daemon::start(&zone, settings, folder, endpoint, way)?;

@@ -2,6 +2,7 @@
 
 use super::{
     print,
+    reach::Reach,
     run::{Loaded, RunArgs, load},
 };
 use crate::{daemon::limits, key_file};
@@ -45,6 +46,8 @@ pub(super) fn run(command: StationCommand, json: bool) -> eyre::Result<()> {
             }
         }
     }
+    let anchor =
+        Reach::new(&config.zone_file, None).with(|mut contact| async move { contact.anchor().await })?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let (station_count, outlet_count) = (stations.len(), outlets.len());
     let height = runtime.block_on(async {
@@ -52,7 +55,11 @@ pub(super) fn run(command: StationCommand, json: bool) -> eyre::Result<()> {
             .bind(SocketAddr::from(([0, 0, 0, 0], 0)))
             .limits(limits())
             .start()?;
-        let node = Builder::new(zone, key).endpoint(endpoint).build()?;
+        let mut builder = Builder::new(zone, key).endpoint(endpoint);
+        if let Some(anchor) = anchor {
+            builder = builder.anchor(anchor);
+        }
+        let node = builder.build()?;
         // An outlet can be registered only when its station is there.
         register(&node, stations).await?;
         register(&node, outlets).await?;

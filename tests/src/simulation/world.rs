@@ -243,7 +243,7 @@ impl World {
             }
             Happening::Ask { of, from, life, query } => self.asked(of, from, life, query),
             Happening::Answered { to, life, from, query, bytes } => {
-                self.answer_came(to, life, from, query, bytes.as_deref());
+                self.answer_came(to, life, from, *query, bytes.as_deref());
             }
             Happening::Elapsed { host, life, timer, setting } => {
                 if self.hosts[host].life == life && self.hosts[host].timers.get(&timer) == Some(&setting) {
@@ -602,13 +602,13 @@ impl World {
     }
 
     /// What the daemon makes of an answer, or of none.
-    fn answer_came(&mut self, to: usize, life: u64, from: usize, query: Box<Query>, bytes: Option<&[u8]>) {
+    fn answer_came(&mut self, to: usize, life: u64, from: usize, query: Query, bytes: Option<&[u8]>) {
         if self.hosts[to].life != life {
             return;
         }
         let from = self.keys[from];
         let answer = bytes.and_then(|bytes| Answer::decode(bytes).ok());
-        match (*query, answer) {
+        match (query, answer) {
             (Query::Blocks { .. }, Some(Answer::Blocks(blocks))) => {
                 self.handle(to, Event::Fetched { from, blocks });
             }
