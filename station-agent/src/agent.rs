@@ -42,11 +42,13 @@ use ohmesh_committee::{
     Action, Committee, CommitteeError, Evidence, Input, Pace, Rejected, Timeouts, Timer, WalRecord,
 };
 use ohmesh_ledger::{
-    Answer, Applied, Block, Certificate, Header, LedgerError, Query, SignedTransaction, State, ValidatorSet,
-    Verified, Zone,
+    Answer, Applied, Block, Body, Certificate, Header, LedgerError, Query, SignedTransaction, State,
+    ValidatorSet, Verified, Zone,
 };
 use ohmesh_ocpp::{ChargerName, session::Command};
-use ohmesh_units::{BlockId, Canonical, DecodeError, Domain, Hash, PublicKey, Reader, SigningKey, Timestamp};
+use ohmesh_units::{
+    BlockId, Canonical, DecodeError, Domain, Hash, Money, PublicKey, Reader, SigningKey, Timestamp,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use signer::Signer;
@@ -387,12 +389,16 @@ impl<D: Disk> Agent<D> {
         }
         let key = votes.signer(state.validators(), &identity);
         votes.begin(&mut disk, state.epoch().number, key.as_ref().map(SigningKey::public))?;
-        let must_ask = height > 1 && key.is_some() && !is_quorum_alone(state.validators(), &identity);
+        let others = state.validators().all().iter().any(|validator| validator.key != identity);
+        let must_ask = key.is_some() && others;
         let key = key.filter(|_| !must_ask);
         let config = epochs::config(&state, key, settings.timeouts);
         let signer = Signer::new(*state.zone_id(), settings.key.clone(), derive(&settings.seed, b"sign"));
         let mut duties = Duties::open(&mut disk, seed, signer.account(), derive(&settings.seed, b"duty"))?;
         duties.note_all(state.objects());
+        let index = state.validators().index_of(&identity);
+        let own = |record: &WalRecord| record.height() == height && epochs::is_precommit_of(record, index);
+        let has_voted = records.iter().any(own);
         let was_running = records.iter().any(|record| record.height() == height);
         let replays_now = was_running && !must_ask;
         let (committee, actions) = if replays_now {
@@ -406,7 +412,7 @@ impl<D: Disk> Agent<D> {
             identity,
             me: committee.validator(),
             votes,
-            voted: was_running.then_some(height),
+            voted: has_voted.then_some(height),
             is_forgetful: false,
             vote_key_sent: None,
             early: Early::default(),
@@ -582,7 +588,7 @@ impl<D: Disk> Agent<D> {
 
     /// Takes a checked transaction for a block; whether it is new and could apply now.
     fn admit(&mut self, now: Timestamp, verified: Verified) -> bool {
-        if self.state.try_transaction(now, &verified).is_err() {
+        if self.state.try_transaction(now, &verified).is_err() || self.is_free_and_too_many(&verified) {
             return false;
         }
         let was_idle = self.mempool.is_empty();
@@ -591,6 +597,15 @@ impl<D: Disk> Agent<D> {
             self.wait_for_next(now);
         }
         is_new
+    }
+
+    /// Where transactions cost something, those that cost nothing must not fill the room of the others.
+    fn is_free_and_too_many(&self, verified: &Verified) -> bool {
+        let opens = |one: &Verified| matches!(one.transaction().body, Body::OpenAccount { .. });
+        let most = FREE_BLOCKS * Block::FREE_ACCOUNTS_MAX as usize;
+        self.state.governance().rules.fee > Money::ZERO
+            && opens(verified)
+            && self.mempool.candidates().filter(|one| opens(one)).take(most).count() == most
     }
 
     fn tell(&mut self, now: Timestamp, input: Input) -> Result<(), AgentError> {
@@ -639,6 +654,8 @@ fn derive(seed: &[u8; 32], usage: &[u8; 4]) -> [u8; 32] {
 
 /// The file of the write-ahead log.
 const WAL: &str = "wal.log";
+/// Free accounts that wait at most, in blocks full of them.
+const FREE_BLOCKS: usize = 4;
 /// How far ahead of this agent's clock a block may be.
 const AHEAD_MAX: Duration = Duration::from_secs(2);
 

@@ -48,7 +48,8 @@ impl VoteKeys {
         if bytes.is_empty() {
             return Ok(Self { keys: Vec::new() });
         }
-        Self::decode(&bytes).map_err(|_| LogError::Damaged { file: Self::FILE, offset: 0 })
+        let keys = Self::decode(&bytes).ok().filter(|keys| keys.keys.len() <= KEYS_MAX);
+        keys.ok_or(LogError::Damaged { file: Self::FILE, offset: 0 })
     }
 
     /// The key that a zone's genesis names for this agent, made of `seed` if there is none yet.

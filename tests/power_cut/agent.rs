@@ -7,7 +7,10 @@ use ohmesh_tests::power_cut::{
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use station_agent::{agent::AgentError, disk::Disk};
+use station_agent::{
+    agent::{AgentError, Warning},
+    disk::Disk,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -26,6 +29,16 @@ pub struct Life {
 pub const BLOCKS: u64 = 24;
 /// Lives recorded, so that frames lie differently on their sectors.
 const LIVES: u32 = 5;
+/// Stores that every agent writes in such a life; others are found in what it did.
+pub const STORES: [&str; 7] = [
+    "auction-keys.log",
+    "blocks-#.log",
+    "chain.index",
+    "hand-overs.log",
+    "snapshot-#.log",
+    "vote.keys",
+    "wal.log",
+];
 
 impl Life {
     /// Of 16 messages between agents one is lost, so that some rounds fail and votes are nil.
@@ -67,7 +80,7 @@ impl Life {
         let kept = recorder.clone();
         let telling = move |count| kept.acknowledge(count);
         let first = examine(&self.zone, recorder.folders(size), (self.seed, 1), &promises, telling);
-        if first.0 != Verdict::Whole || below(rng, 4) != 0 {
+        if first.0 != Verdict::Whole || below(rng, 8) != 0 {
             return (first.0, None);
         }
         let trace = recorder.trace();
@@ -108,7 +121,9 @@ fn hold<D: Disk>(town: &mut Town<D>, promises: &Promises) -> Result<Verdict, Age
     for (agent, header) in promises.decided() {
         let found = chains[agent].get(&header.height).map(|block| &block.header);
         // Of old blocks that were cut off, the state is what is left.
-        let is_cut_off = chains[agent].keys().next().is_some_and(|oldest| header.height < *oldest);
+        let oldest = chains[agent].keys().next().copied();
+        let oldest = oldest.unwrap_or(town.agents()[agent].state().head().height + 1);
+        let is_cut_off = header.height < oldest;
         if found != Some(header) && !is_cut_off {
             return Ok(Verdict::Lost(format!("agent {agent}: block {} is now {found:?}", header.height)));
         }
@@ -181,7 +196,7 @@ fn cut_every_store(size: u8, images: usize) -> Table {
     for store in &stores {
         assert!(table.images_of(store) >= images as u64, "{store}\n{table}");
     }
-    assert!(["blocks.log", "wal.log"].iter().all(|store| stores.contains(*store)), "{stores:?}");
+    assert!(STORES.iter().all(|store| stores.contains(*store)), "{stores:?}");
     println!("agents: {size}\n{table}");
     table
 }
@@ -251,16 +266,50 @@ fn a_forgotten_vote_is_found_out() {
     assert!(contradictions > 0);
 }
 
-/// One flipped bit in what was durable: the agent refuses to open, and the checks say so.
+/// One flipped bit in a block after the newest snapshot: the agent refuses to open, and the checks say so.
 #[test]
 fn a_flipped_bit_is_found_out() {
     let life = Life::record(1, 1);
     let end = life.trace.steps().len();
     let mut image = Image::build(&life.trace, end, Style::Kept, &mut ChaCha20Rng::seed_from_u64(0));
-    image.edit("0/blocks.log", |bytes| {
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-    });
+    let newest = newest_of(&image, "0/blocks-");
+    image.edit(&newest, |bytes| flip_in_the_middle(bytes));
     let verdict = life.examine(&image, end);
     assert!(matches!(verdict, Verdict::Unreadable(_)), "{verdict:?}");
+}
+
+/// One flipped bit in the newest snapshot: the agent says so, starts from the one before, and has lost nothing.
+#[test]
+fn a_flipped_bit_in_a_snapshot_is_survived() {
+    let life = Life::record(1, 1);
+    let end = life.trace.steps().len();
+    let mut image = Image::build(&life.trace, end, Style::Kept, &mut ChaCha20Rng::seed_from_u64(0));
+    let newest = newest_of(&image, "0/snapshot-");
+    image.edit(&newest, |bytes| flip_in_the_middle(bytes));
+    assert_eq!(life.examine(&image, end), Verdict::Whole);
+    let ended = life.promises(end).newest().unwrap();
+    let town = Town::open(&life.zone, image.to_memories(1), (life.seed, 1, ended), |_| ()).unwrap();
+    let height = number_in(&newest);
+    assert!(
+        matches!(town.warnings(), [(0, Warning::Snapshot { height: at, .. })] if *at == height),
+        "{:?}",
+        town.warnings()
+    );
+    assert_eq!(town.height(0), BLOCKS);
+}
+
+/// Of a series of files, the one with the highest number.
+fn newest_of(image: &Image, series: &str) -> String {
+    let names = image.files().map(|(name, _)| name).filter(|name| name.starts_with(series));
+    names.max_by_key(|name| number_in(name)).unwrap().to_owned()
+}
+
+fn number_in(name: &str) -> u64 {
+    let digits: String = name[name.find('-').unwrap()..].chars().filter(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
+}
+
+fn flip_in_the_middle(bytes: &mut [u8]) {
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
 }

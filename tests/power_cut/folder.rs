@@ -4,7 +4,7 @@
 
 use crate::{
     IMAGES, IMAGES_ALL,
-    agent::{BLOCKS, Life, examine},
+    agent::{BLOCKS, Life, STORES, examine},
     sample, scratch,
 };
 use ohmesh_tests::power_cut::{Table, Town, Verdict, syscalls::Shim};
@@ -32,7 +32,9 @@ impl Life {
 fn cut_a_folder(images: usize) -> Table {
     let life = Life::record_folder(1);
     let mut table = Table::default();
-    for store in life.trace.stores() {
+    let stores = life.trace.stores();
+    assert!(STORES.iter().all(|store| stores.contains(*store)), "{stores:?}");
+    for store in stores {
         let cuts = life.trace.cuts_of(&store);
         let name = format!("folder: {store}");
         sample(&mut table, &name, (1, &life.trace), (images, &cuts), |image, cut, _| {

@@ -173,6 +173,12 @@ pub fn open_block_knowing<'k>(
 ) -> Result<(Block, Vec<Verified>), LedgerError> {
     let block = Block::decode(bytes)?;
     block.verify_transactions()?;
+    // Before the signatures, which are what weighs.
+    let weight = block.transactions.iter().fold(0u32, |sum, signed| sum.saturating_add(signed.weight()));
+    if weight > Block::WEIGHT_MAX {
+        let reason = format!("its transactions weigh {weight}, at most {} are allowed", Block::WEIGHT_MAX);
+        return Err(LedgerError::Block { height: block.header.height, reason });
+    }
     let is_known = |signed: &SignedTransaction| known(signed).filter(|verified| verified.signed() == signed);
     let unknown = block.transactions.iter().filter(|signed| is_known(signed).is_none()).cloned().collect();
     let mut checked = Verified::all(state.zone_id(), unknown)?.into_iter();

@@ -339,6 +339,9 @@ impl Body {
         match self {
             Self::OpenAccount { .. }
             | Self::Issue { .. }
+            | Self::Post { .. }
+            | Self::PostSale { .. }
+            | Self::Void { .. }
             | Self::KeyDeal(_)
             | Self::KeyHandout(_)
             | Self::KeyBlinding(_)
@@ -354,6 +357,9 @@ impl Body {
             | Self::ContractResolve { .. }
             | Self::VoteKey { .. }
             | Self::Convict { .. } => 0,
+            Self::Pend { .. } | Self::PendSale { .. } => {
+                signatures.saturating_add(self.weight()).saturating_add(LATER_OF_HOLD)
+            }
             Self::AuctionOpen(_) => signatures.saturating_add(self.weight()).saturating_add(LATER_OF_AUCTION),
             Self::ContractOpen(_) => {
                 signatures.saturating_add(self.weight()).saturating_add(LATER_OF_CONTRACT)
@@ -363,6 +369,8 @@ impl Body {
     }
 }
 
+/// What the end of a hold weighs, with two signatures.
+const LATER_OF_HOLD: u32 = 4;
 /// What an auction's outcome and acceptance weigh, for a usual number of bids.
 const LATER_OF_AUCTION: u32 = 400;
 /// What a contract's start, two settlements and a dispute weigh.

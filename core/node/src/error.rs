@@ -163,6 +163,18 @@ pub enum ReplicaError {
         /// The height offered.
         offered: u64,
     },
+    /// Validators of an epoch that is over certified what comes after its end: a history made up with old keys.
+    #[error(
+        "height {height} is certified by epoch {epoch}, which was over when epoch {anchor} began below it"
+    )]
+    OldKeys {
+        /// The epoch of the certificate.
+        epoch: u64,
+        /// The height it certifies.
+        height: u64,
+        /// The epoch that this replica trusts.
+        anchor: u64,
+    },
     /// Two certified headers that cannot both be: more than a third of the stake has signed both. Kept as evidence.
     #[error(
         "the ledger has forked: two certified headers at heights {one} and {other} contradict each other"

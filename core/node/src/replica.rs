@@ -299,6 +299,11 @@ impl Replica {
             }
             let (anchor, newest) = (epochs::newest(sql, &self.store)?, rows::newest_height(sql)?);
             let have = newest.map_or(anchor.height, |height| height.max(anchor.height));
+            // Whatever an older epoch could still truly say lies below the anchor.
+            if header.epoch < anchor.epoch && header.height > anchor.height {
+                let (epoch, height) = (header.epoch, header.height);
+                return Err(ReplicaError::OldKeys { epoch, height, anchor: anchor.epoch });
+            }
             if have > header.height {
                 return Err(ReplicaError::Older { have, offered: header.height });
             }

@@ -149,7 +149,7 @@ impl BlockLog {
         height: u64,
     ) -> Result<Option<(Vec<u8>, Certificate)>, AgentError> {
         if let Some(index) = height.checked_sub(kept.open) {
-            return self.open.block(disk, index);
+            return readable(self.open.block(disk, index));
         }
         let Some(segment) = kept.closed.iter().find(|one| (one.first..=one.last).contains(&height)) else {
             return Ok(None);
@@ -160,9 +160,19 @@ impl BlockLog {
             read.filter(|open| open.extents.len() as u64 == segment.last - segment.first + 1)
         });
         match read {
-            Some(open) => open.block(disk, height - segment.first),
+            Some(open) => readable(open.block(disk, height - segment.first)),
             None => Ok(None),
         }
+    }
+}
+
+/// A block that does not read any more is one that is not here: whoever asked asks another agent, and this one goes on.
+fn readable(
+    read: Result<Option<(Vec<u8>, Certificate)>, AgentError>,
+) -> Result<Option<(Vec<u8>, Certificate)>, AgentError> {
+    match read {
+        Err(AgentError::Stored { .. } | AgentError::Log(LogError::Damaged { .. })) => Ok(None),
+        other => other,
     }
 }
 

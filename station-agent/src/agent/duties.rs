@@ -17,7 +17,7 @@ use ohmesh_ledger::{Auction, Block, Body, KeyGeneration, KeyHolders, Object, epo
 use ohmesh_units::{AccountId, AuctionId, Hash, Reader, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
 /// The duties of one validator.
@@ -34,6 +34,8 @@ pub(super) struct Duties {
     sealed: BTreeMap<AuctionId, Option<u64>>,
     /// Shares that wait for their key to be on the ledger; those of void attempts wait for ever.
     waiting: Vec<KeyShares>,
+    /// The epochs of the keys with which it releases.
+    taken: BTreeSet<u64>,
 }
 
 struct Dealing {
@@ -69,6 +71,7 @@ impl Duties {
             given_up: None,
             sealed: BTreeMap::new(),
             waiting,
+            taken: BTreeSet::new(),
         })
     }
 
@@ -98,6 +101,7 @@ impl Duties {
     /// What is owed after the newest block; shares are durable when this returns.
     fn due(&mut self, disk: &mut dyn Disk, state: &ohmesh_ledger::State) -> Result<Vec<Body>, AgentError> {
         let mut owed = Vec::new();
+        self.retire(&state.governance().keys);
         for holders in &state.governance().keys {
             let Some(me) = self.index_in(holders) else { continue };
             match state.object(&epoch_key_id(holders.epoch)) {
@@ -220,13 +224,24 @@ impl Duties {
         Ok(())
     }
 
+    /// Lets go of shares whose auctions can no longer be: their key counts no more.
+    fn retire(&mut self, keys: &[KeyHolders]) {
+        let Some(oldest) = keys.first().map(|holders| holders.epoch) else { return };
+        for epoch in self.taken.extract_if(..oldest, |_| true).collect::<Vec<_>>() {
+            // It was taken up, so it is there.
+            let _ = self.role.on_retire(epoch);
+        }
+    }
+
     /// The key is on the ledger: with this validator's shares it can release.
     fn take_key(&mut self, key: &EpochKey) {
         self.dealing = None;
         let fitting = self.waiting.iter().position(|shares| shares.belong_to(key));
         if let Some(shares) = fitting.map(|at| self.waiting.swap_remove(at)) {
-            // It fits, and one epoch's key is far from the most that a role holds.
-            let _ = self.role.on_key(key.clone(), shares);
+            // It fits, and no more keys count than a role holds.
+            if self.role.on_key(key.clone(), shares).is_ok() {
+                self.taken.insert(key.epoch());
+            }
         }
     }
 

@@ -4,9 +4,9 @@
 use super::{Agent, AgentError, AgentTimer, Effect};
 use crate::disk::Disk;
 use ohmesh_committee::{
-    Body as MessageBody, Committee, Config, Evidence, Input, Message, Timeouts, identify_block,
+    Body as MessageBody, Committee, Config, Evidence, Input, Message, Timeouts, WalRecord, identify_block,
 };
-use ohmesh_ledger::{Block, Body, Certificate, State, ValidatorSet};
+use ohmesh_ledger::{Block, Body, Certificate, State, VoteKind};
 use ohmesh_units::{Canonical, PublicKey, SigningKey, Timestamp};
 use rand_core::Rng;
 use std::{collections::BTreeSet, time::Duration};
@@ -69,13 +69,16 @@ impl<D: Disk> Agent<D> {
         if certificate.verify(zone, epoch, validators.voters()).is_err() {
             return Ok(());
         }
+        if self.next.is_none() {
+            return self.on_foreign_vote(certificate.height);
+        }
         self.forget_votes(certificate.height)?;
         self.is_forgetful = true;
         Ok(())
     }
 
-    /// A vote with this agent's key that it did not cast came in: as [`Agent::check_memory`], but the height goes on, with
-    /// an observer's committee.
+    /// A vote with this agent's key that it did not cast came in: its key ends at once, and the height that runs goes on
+    /// with an observer's committee.
     pub(super) fn on_foreign_vote(&mut self, height: u64) -> Result<(), AgentError> {
         self.forget_votes(height)?;
         self.begin_epoch()?;
@@ -115,11 +118,11 @@ impl<D: Disk> Agent<D> {
     /// Gives the committee what came before its epoch began.
     pub(super) fn tell_early(&mut self, now: Timestamp) -> Result<(), AgentError> {
         let running = self.state.epoch().number;
-        if self.early.messages.first().is_none_or(|(_, message)| message.epoch != running) {
+        if self.early.messages.first().is_none_or(|(_, message)| message.epoch > running) {
             return Ok(());
         }
         let early = std::mem::take(&mut self.early);
-        let mut messages = early.messages.into_iter();
+        let mut messages = early.messages.into_iter().filter(|(_, message)| message.epoch == running);
         messages.try_for_each(|(from, message)| self.tell(now, Input::Message { from, message }))
     }
 
@@ -147,6 +150,11 @@ impl<D: Disk> Agent<D> {
         let epoch = self.state.epoch().number;
         self.submit_own(now, vec![Body::Convict { epoch, evidence: Box::new(evidence.clone()) }]);
     }
+}
+
+/// Whether a record is the precommit of validator `me`, as certificates hold it.
+pub(super) fn is_precommit_of(record: &WalRecord, me: Option<u16>) -> bool {
+    matches!(record, WalRecord::Vote(vote, _) if vote.kind == VoteKind::Precommit && Some(vote.validator) == me)
 }
 
 /// The committee's configuration for the epoch of the next height.
@@ -179,15 +187,16 @@ impl Early {
             MessageBody::Proposal(_, _, block) => block.len(),
             _ => 0,
         };
-        if self.messages.len() < EARLY_MAX && self.bytes + bytes <= EARLY_BYTES_MAX {
+        let own = self.messages.iter().filter(|(sender, _)| *sender == from).count();
+        if own < EARLY_EACH && self.bytes + bytes <= EARLY_BYTES_MAX {
             self.bytes += bytes;
             self.messages.push((from, message));
         }
     }
 }
 
-/// Messages of the next epoch that wait at most: two rounds of a full committee's votes and proposals.
-const EARLY_MAX: usize = 4 * ValidatorSet::MAX;
+/// Messages of the next epoch that wait at most, of each validator: two rounds of its votes and a proposal.
+const EARLY_EACH: usize = 6;
 /// Bytes of blocks in them at most.
 const EARLY_BYTES_MAX: usize = 2 * Block::MAX_BYTES;
 /// How often an agent asks for blocks if a committee speaks to it: only when that was not enough, so rarely.

@@ -21,7 +21,9 @@ impl<D: Disk> Agent<D> {
     fn perform_one(&mut self, now: Timestamp, action: Action) -> Result<Vec<Action>, AgentError> {
         let effect = match action {
             Action::Append(record) => {
-                self.voted = Some(record.height());
+                if super::epochs::is_precommit_of(&record, self.me) {
+                    self.voted = Some(record.height());
+                }
                 self.wal.push(&WalEntry::Record(record).encode());
                 return Ok(Vec::new());
             }

@@ -317,10 +317,14 @@ impl<D: Disk> Agent<D> {
             self.ask_rebuild(Query::Snapshot);
             return Ok(());
         }
+        let before = self.hand_overs.next();
         for hand_over in some {
             if self.hand_overs.follow(&mut self.disk, self.state.zone(), hand_over)?.is_err() {
                 return self.ask_another(true, "a hand-over that does not follow");
             }
+        }
+        if self.hand_overs.next() == before {
+            return self.ask_another(true, "hand-overs that are here already");
         }
         self.answered();
         debug_assert!(self.rebuild.as_ref().is_some_and(|rebuild| rebuild.from == from));
@@ -427,6 +431,8 @@ impl<D: Disk> Agent<D> {
                 return self.drop_partial();
             }
         };
+        // Its header may be the last of its epoch, and the peer have kept the hand-over to itself.
+        self.hand_overs.keep(&mut self.disk, &head.0, &head.1, state.validators().voters())?;
         // A crash in between finds a log that does not reach the snapshot, and begins it anew itself.
         self.take_snapshot(height, served)?;
         let seed = Hash::from(*state.zone_id());

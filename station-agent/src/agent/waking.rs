@@ -3,7 +3,7 @@
 //!
 //! It follows as an observer until validators that make up more than two thirds of the stake with it have told their
 //! heights, and it has reached every one of them. No decision could be had without them anyway, so nothing is lost by
-//! waiting. On the way it sees the certificates of what it has missed; one that holds its own vote for a height of which
+//! waiting; not even for one that is a quorum by itself, which hears at least one other. On the way it sees the certificates of what it has missed; one that holds its own vote for a height of which
 //! it has no record ends its key ([`Agent::check_memory`]).
 
 use super::{Agent, AgentError, AgentTimer, Effect, Event};
@@ -85,7 +85,9 @@ impl<D: Disk> Agent<D> {
         let is_heard =
             |key: &PublicKey| *key == self.identity || self.told.get(key).is_some_and(|told| *told <= own);
         let heard = validators.all().iter().filter(|one| is_heard(&one.key)).map(|one| one.stake).sum();
-        if !validators.is_quorum(heard) {
+        // One that is a quorum by itself could go on alone from an old copy, and make a second history: it hears somebody too.
+        let is_told = self.others().any(|key| is_heard(&key));
+        if !validators.is_quorum(heard) || !is_told {
             return Ok(());
         }
         self.wake(now)

@@ -1,25 +1,26 @@
 //! Targets of a station's agent: what other agents send, and what it finds on its disk.
 
 use crate::{
-    MIB, Target, Verdict, decode,
+    KIB, MIB, Target, Verdict, decode,
     world::{Chain, STREET, certify, key_of, zone_file},
 };
 use ohmesh_committee::{
     Action, BlockBytes, Body, Committee, Config, Input, Message, Pace, Timeouts, WalRecord, identify_block,
 };
-use ohmesh_ledger::{Header, State, Vote, ZoneFile};
+use ohmesh_ledger::{Header, Rules, State, Vote, Zone, ZoneFile};
 use ohmesh_mesh::sim::Faults;
-use ohmesh_tests::{Committee as Agents, key, simulate};
+use ohmesh_tests::{Committee as Agents, key, simulate, zone::lay_vote_key};
 use ohmesh_units::{Canonical, Hash, Reader, SigningKey, Timestamp};
 use station_agent::{
-    agent::{Agent, Event, Keep, Settings},
+    agent::{Agent, AgentError, AgentTimer, Effect, Event, Keep, Settings},
     disk::{Disk, Memory},
     record_log::{LogError, RecordLog},
     vote_keys::VoteKeys,
     wire::Wire,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
     sync::LazyLock,
     time::Duration,
 };
@@ -66,13 +67,22 @@ pub const RECORD_LOG: Target = Target {
     cost: 1,
 };
 
+pub const VOTE_KEYS: Target = Target {
+    name: "vote_keys",
+    run: vote_keys,
+    seeds: vote_keys_seeds,
+    words: &[VoteKeys::FILE],
+    memory_max: 64 * KIB,
+    cost: 15,
+};
+
 pub const AGENT_DISK: Target = Target {
     name: "agent_disk",
     run: agent_disk,
     seeds: agent_disk_seeds,
-    words: &["log", "block", "keys"],
+    words: &["log", "block", "keys", "chain.index"],
     memory_max: 32 * MIB,
-    cost: 40,
+    cost: 80,
 };
 
 /// A zone file as people keep it.
@@ -316,26 +326,28 @@ const LOG_SEED: Hash = Hash([6; 32]);
 struct Log {
     bytes: Vec<u8>,
     payloads: Vec<Vec<u8>>,
-    /// Where each frame begins.
-    begins: Vec<usize>,
+    /// Where each frame begins and ends.
+    places: Vec<Range<usize>>,
 }
 
 static LOG: LazyLock<Log> = LazyLock::new(|| {
     let mut disk = Memory::default();
     let (mut log, _) = RecordLog::open(&mut disk, LOG_FILE, LOG_SEED).expect("an empty disk opens");
-    let mut begins = Vec::new();
+    let mut places = Vec::new();
     for length in [1, 30, 200, 5, 64, 3] {
-        begins.push(disk.read(LOG_FILE).expect("memory does not fail").len());
+        let begin = disk.read(LOG_FILE).expect("memory does not fail").len();
         log.push(&vec![0xa5; length]);
         log.sync(&mut disk).expect("memory does not fail");
+        places.push(begin..disk.read(LOG_FILE).expect("memory does not fail").len());
     }
     let (_, frames) = RecordLog::open(&mut disk, LOG_FILE, LOG_SEED).expect("it was just written");
     let payloads = frames.into_iter().map(|(_, payload)| payload).collect();
-    Log { bytes: disk.read(LOG_FILE).expect("memory does not fail"), payloads, begins }
+    Log { bytes: disk.read(LOG_FILE).expect("memory does not fail"), payloads, places }
 });
 
-/// A log as it lies on a disk, damaged in any way: what opens is the beginning of what was written, goes on from
-/// there, and loses nothing that was acknowledged unless the damage looks like a torn end.
+/// A log as it lies on a disk, damaged in any way. What opens is the beginning of what was written and goes on from
+/// there. It is cut only where no whole frame lies behind, as at a torn end; where one does, the place of the damage is
+/// named.
 fn record_log(bytes: &[u8]) -> Verdict {
     let mut disk = Memory::default();
     disk.edit(LOG_FILE, |file| *file = bytes.to_vec());
@@ -345,82 +357,175 @@ fn record_log(bytes: &[u8]) -> Verdict {
             log.sync(&mut disk).expect("memory does not fail");
             frames
         }
-        Err(error @ (LogError::Damaged { .. } | LogError::OtherZone { .. })) => {
+        Err(error) => {
+            if let LogError::Damaged { offset: offset @ 1.., .. } = error {
+                let good = LOG.places.iter().take_while(|place| is_whole(bytes, place)).count();
+                assert_eq!(u64::try_from(LOG.places[good].start), Ok(offset), "the first bad frame is named");
+                assert!(holds_any_of(bytes, &LOG.places[good..]), "a torn end is called damage");
+            }
+            assert!(!matches!(error, LogError::Disk { .. }), "memory does not fail: {error}");
+            let left = disk.read(LOG_FILE).expect("memory does not fail");
+            assert_eq!(left, bytes, "a log that does not open is left as it is");
             return Verdict::Refused(error.to_string());
         }
-        Err(LogError::Disk { error, .. }) => panic!("memory does not fail: {error}"),
     };
     let found: Vec<&[u8]> = frames.iter().map(|(_, payload)| &payload[..]).collect();
     assert!(found.len() <= LOG.payloads.len(), "more was read than written");
     assert!(found.iter().zip(&LOG.payloads).all(|(found, written)| found == written), "a changed record");
-    if found.len() < LOG.payloads.len() {
-        assert!(looks_torn(bytes, LOG.begins.get(found.len()).copied()), "acknowledged records are gone");
-    }
+    assert!(!holds_any_of(bytes, &LOG.places[found.len()..]), "acknowledged records are gone");
     let (_, again) = RecordLog::open(&mut disk, LOG_FILE, LOG_SEED).expect("it was just opened and written");
     assert_eq!(again.len(), found.len() + 1, "the log goes on where it was cut");
     Verdict::Taken
 }
 
-/// Whether what is in the place of the first lost frame is what a crash may leave: nothing, less than a frame, a frame
-/// that reaches the end of the file or past it, or zeros.
-fn looks_torn(bytes: &[u8], begins: Option<usize>) -> bool {
-    let Some(rest) = begins.and_then(|begins| bytes.get(begins..)) else { return true };
-    let Some((length, _)) = rest.split_first_chunk::<4>() else { return true };
-    let claimed = u32::from_be_bytes(*length) as usize;
-    36 + claimed >= rest.len() || rest.iter().take(36).all(|byte| *byte == 0)
+/// Whether any of the frames of these places lies whole in its own.
+fn holds_any_of(bytes: &[u8], places: &[Range<usize>]) -> bool {
+    places.iter().any(|place| is_whole(bytes, place))
 }
 
-/// The disk of the only agent of a zone: block log, write-ahead log, vote keys.
+fn is_whole(bytes: &[u8], place: &Range<usize>) -> bool {
+    bytes.get(place.clone()) == Some(&LOG.bytes[place.clone()])
+}
+
+/// The file of an agent's vote keys: it opens whole, or is named; and another key is added to it all the same.
+fn vote_keys(bytes: &[u8]) -> Verdict {
+    const NEW: u64 = u64::MAX;
+    let mut disk = Memory::default();
+    disk.edit(VoteKeys::FILE, |file| *file = bytes.to_vec());
+    let mut keys = match VoteKeys::open(&disk) {
+        Ok(keys) => keys,
+        Err(error) => return Verdict::Refused(error.to_string()),
+    };
+    assert!(bytes.is_empty() || keys.encode() == bytes, "vote keys have two encodings");
+    if keys.made_for(NEW).is_some() {
+        return Verdict::Taken;
+    }
+    let made = keys.make(&mut disk, NEW, [9; 32]).expect("memory does not fail").public();
+    let again = VoteKeys::open(&disk).expect("it was just written").made_for(NEW).expect("it was just made");
+    assert_eq!(again.public(), made);
+    keys.begin(&mut disk, NEW, Some(made)).expect("memory does not fail");
+    let left = disk.read(VoteKeys::FILE).expect("memory does not fail");
+    assert!(left.len() < 64, "keys of epochs that are over are not erased");
+    Verdict::Taken
+}
+
+fn vote_keys_seeds() -> Vec<(String, Vec<u8>)> {
+    let of = |epochs: Range<u8>| {
+        let mut disk = Memory::default();
+        let mut keys = VoteKeys::open(&disk).expect("an empty disk opens");
+        for epoch in epochs {
+            keys.make(&mut disk, u64::from(epoch), [epoch; 32]).expect("memory does not fail");
+        }
+        disk.read(VoteKeys::FILE).expect("memory does not fail")
+    };
+    vec![("one".into(), of(0..1)), ("eight".into(), of(0..8))]
+}
+
+/// The disks of the only agent of a zone whose epochs are short.
 struct Stored {
-    file: ZoneFile,
-    blocks: Vec<u8>,
-    wal: Vec<u8>,
-    vote_keys: Vec<u8>,
+    zone: Zone,
+    begins: Timestamp,
+    /// With the log in one piece, and with snapshots and the log in segments.
+    disks: [(&'static str, Memory); 2],
+    /// The newest height, and the ids of all blocks.
     height: u64,
+    blocks: BTreeSet<Hash>,
 }
 
 static STORED: LazyLock<Stored> = LazyLock::new(|| {
-    simulate(async {
-        let mut agents = Agents::new(7, 1, Faults::default());
-        agents.start(1);
-        agents.reach(1, 3, Duration::from_secs(120)).await;
-        let read = |name| agents.disk(1).read(name).expect("memory does not fail");
-        let (blocks, wal, vote_keys) = (read(BLOCKS), read(WAL), read(VoteKeys::FILE));
-        let height = agents.height(1);
-        Stored { file: agents.file.clone(), blocks, wal, vote_keys, height }
-    })
+    let mut zone = zone_file(1).zone;
+    zone.rules.epoch_ms = Rules::EPOCH_MIN_MS;
+    let begins = zone.created;
+    let mut stored = Stored { zone, begins, disks: Default::default(), height: 8, blocks: BTreeSet::new() };
+    stored.blocks.insert(State::genesis(stored.zone.clone()).head().block);
+    let blocks_for = Duration::from_secs(3600);
+    let cut = Keep { snapshot_blocks: 3, blocks_for };
+    stored.disks = [("whole", stored.live(Keep::default())), ("cut", stored.live(cut))];
+    stored
 });
 
-const BLOCKS: &str = "blocks.log";
-const WAL: &str = "wal.log";
-
-/// An agent starts on a damaged disk: it has a beginning of its blocks, or names the file that it cannot use.
-fn agent_disk(bytes: &[u8]) -> Verdict {
-    let mut reader = Reader::new(bytes);
-    let blocks = reader.record().unwrap_or_default().to_vec();
-    let wal = reader.record().unwrap_or_default().to_vec();
-    let vote_keys = reader.rest().to_vec();
-    let disk = Memory::default();
-    disk.edit(BLOCKS, |file| *file = blocks);
-    disk.edit(WAL, |file| *file = wal);
-    disk.edit(VoteKeys::FILE, |file| *file = vote_keys);
-    let now = STORED.file.zone.created.checked_add(Duration::from_secs(3600)).expect("far from the end");
-    match Agent::open(STORED.file.zone.clone(), settings(1), disk, now) {
-        Ok((agent, _)) => {
-            // The agent is alone: what it finds undecided in its log it may decide at once.
-            assert!(agent.state().head().height <= STORED.height + 1, "more was read than written");
-            agent.state().audit();
-            Verdict::Taken
+impl Stored {
+    /// An agent that keeps this lives on a new disk up to the newest height, from timer to timer.
+    fn live(&mut self, keep: Keep) -> Memory {
+        let mut disk = Memory::default();
+        lay_vote_key(1, &mut disk);
+        let mut now = self.begins;
+        let (mut agent, mut effects) = self.open(&disk, keep, now).expect("a new disk opens");
+        let mut timers: BTreeMap<AgentTimer, Timestamp> = BTreeMap::new();
+        while agent.state().head().height < self.height {
+            for effect in effects {
+                match effect {
+                    Effect::SetTimer(timer, after) => {
+                        timers.insert(timer, now.checked_add(after).expect("far from the end of time"));
+                    }
+                    Effect::CancelTimer(timer) => drop(timers.remove(&timer)),
+                    Effect::CancelCommitteeTimers => {
+                        timers.retain(|timer, _| !matches!(timer, AgentTimer::Committee(_)));
+                    }
+                    _ => {}
+                }
+            }
+            let (timer, at) =
+                timers.iter().min_by_key(|(_, at)| **at).map(|(timer, at)| (*timer, *at)).expect("it waits");
+            timers.remove(&timer);
+            now = now.max(at);
+            effects = agent.handle(now, Event::Elapsed(timer)).expect("memory does not fail");
+            self.blocks.insert(agent.state().head().block);
         }
-        Err(error) => Verdict::Refused(error.to_string()),
+        disk
+    }
+
+    fn open(
+        &self,
+        disk: &Memory,
+        keep: Keep,
+        now: Timestamp,
+    ) -> Result<(Agent<Memory>, Vec<Effect>), AgentError> {
+        Agent::open(self.zone.clone(), Settings { keep, ..settings(1) }, disk.clone(), now)
     }
 }
 
-fn agent_disk_seeds() -> Vec<(String, Vec<u8>)> {
-    let framed = |file: &[u8]| {
-        let length = u32::try_from(file.len()).expect("a short log");
-        [&length.to_be_bytes()[..], file].concat()
+/// An agent starts on a damaged disk: it stands at a block of its zone, or names the file that it cannot use; and what
+/// it has repaired opens again.
+fn agent_disk(bytes: &[u8]) -> Verdict {
+    let disk = Memory::default();
+    let mut reader = Reader::new(bytes);
+    while let (Some(name), Some(file)) = (reader.record(), reader.record()) {
+        disk.edit(&String::from_utf8_lossy(name), |old| *old = file.to_vec());
+    }
+    let now = STORED.begins.checked_add(Duration::from_secs(3600)).expect("far from the end of time");
+    let index = disk.read(INDEX).expect("memory does not fail");
+    let agent = match STORED.open(&disk, Keep::default(), now) {
+        Ok((agent, _)) => agent,
+        Err(error) => return Verdict::Refused(error.to_string()),
     };
-    let files = [framed(&STORED.blocks), framed(&STORED.wal), STORED.vote_keys.clone()];
-    vec![("alone".into(), files.concat())]
+    let head = agent.state().head();
+    // The agent is alone: what it finds undecided in its log it may decide at once.
+    assert!(head.height <= STORED.height + 1, "more was read than written");
+    assert!(head.height > STORED.height || STORED.blocks.contains(&head.block), "a block of no zone");
+    agent.state().audit();
+    drop(agent);
+    let written = STORED.disks.iter().map(|(_, disk)| disk.read(INDEX).expect("memory does not fail"));
+    if index.is_empty() || written.into_iter().any(|written| written == index) {
+        // The index has no check of its own: one that reads and is wrong may have cost the agent its past.
+        let (again, _) = STORED.open(&disk, Keep::default(), now).expect("it was just opened");
+        assert_eq!(again.state().head().height, head.height, "opening again leads elsewhere");
+    }
+    Verdict::Taken
+}
+
+const INDEX: &str = "chain.index";
+
+/// Each file as two records: its name, and what is in it.
+fn agent_disk_seeds() -> Vec<(String, Vec<u8>)> {
+    let framed = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).expect("a short file");
+        [&length.to_be_bytes()[..], bytes].concat()
+    };
+    let file = |disk: &Memory, name: &str| {
+        let bytes = disk.read(name).expect("memory does not fail");
+        [framed(name.as_bytes()), framed(&bytes)].concat()
+    };
+    let all = |disk: &Memory| disk.names().iter().flat_map(|name| file(disk, name)).collect();
+    STORED.disks.iter().map(|(name, disk)| ((*name).to_owned(), all(disk))).collect()
 }

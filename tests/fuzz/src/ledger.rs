@@ -1,12 +1,12 @@
 //! Targets of the ledger: what peers, phones and people send it.
 
 use crate::{
-    KIB, MIB, Target, Verdict, decode,
-    world::{BUYER, SELLERS, STREET, certify, evse, hand_over, key_of, sign_anew, voters, zone_file},
+    KIB, MIB, Target, Verdict, decode, snapshot,
+    world::{BUYER, SELLERS, STREET, certify, evse, hand_over, key_of, newest, sign_anew, voters, zone_file},
 };
 use ohmesh_ledger::{
-    Answer, Block, Certificate, HandOver, Header, Object, Proof, Proposed, ProvenAccount, Query,
-    SignedTransaction, State, Verified, Vote, VoteKind, Voters, ZoneFile, open_block, proven_object,
+    Anchor, Answer, Block, Certificate, Chunk, HandOver, Object, Part, Proof, Proposed, ProvenAccount, Query,
+    SignedTransaction, State, Verified, Vote, VoteKind, Zone, ZoneFile, open_block, proven_object,
     transactions_root,
 };
 use ohmesh_tests::account;
@@ -37,10 +37,19 @@ pub const CERTIFICATE: Target = Target {
 pub const HAND_OVER: Target = Target {
     name: "hand_over",
     run: hand_over_bytes,
-    seeds: || vec![("first".into(), hand_over().0.encode())],
+    seeds: || vec![("first".into(), HAND_OVER_WORLD.0.encode())],
     words: &["hand-over", "certificate", "epoch", "validator"],
     memory_max: 256 * KIB,
     cost: 6,
+};
+
+pub const ANCHOR: Target = Target {
+    name: "anchor",
+    run: anchor,
+    seeds: anchor_seeds,
+    words: &["anchor", "zone", "epoch", "validator"],
+    memory_max: 256 * KIB,
+    cost: 4,
 };
 
 pub const PROOF: Target = Target {
@@ -162,10 +171,6 @@ fn block_seeds() -> Vec<(String, Vec<u8>)> {
     vec![("mixed".into(), blocks.last().expect("the street has blocks").clone())]
 }
 
-fn newest() -> &'static Header {
-    STREET.chain.header.as_ref().expect("the street has blocks")
-}
-
 /// A certificate for a header that the reader has; again with the validators' own signatures.
 fn certificate(bytes: &[u8]) -> Verdict {
     let certificate: Certificate = match decode(bytes) {
@@ -205,13 +210,14 @@ fn certificate_seeds() -> Vec<(String, Vec<u8>)> {
     vec![("newest".into(), certify(newest(), voters(&STREET.chain.state)).encode())]
 }
 
+static HAND_OVER_WORLD: LazyLock<(HandOver, Zone)> = LazyLock::new(hand_over);
+
 /// The end of an epoch, to somebody who knows the voters of that epoch.
 fn hand_over_bytes(bytes: &[u8]) -> Verdict {
-    static KNOWN: LazyLock<(HandOver, Voters)> = LazyLock::new(hand_over);
-    let (honest, voters) = &*KNOWN;
+    let (honest, zone) = &*HAND_OVER_WORLD;
     match decode::<HandOver>(bytes) {
         Ok(found) => {
-            let verdict = Verdict::of(found.verify(&honest.header.zone, 0, voters));
+            let verdict = Verdict::of(found.verify(&zone.id(), 0, zone.validators.voters()));
             assert!(
                 verdict != Verdict::Taken || found.voters == honest.voters,
                 "other voters are handed over to"
@@ -220,6 +226,37 @@ fn hand_over_bytes(bytes: &[u8]) -> Verdict {
         }
         Err(words) => Verdict::Refused(words),
     }
+}
+
+/// An anchor as an app's release or an operator names it, from where the history is followed past the end of an epoch.
+/// That is trusted; but it never leads back, nor to other voters.
+fn anchor(bytes: &[u8]) -> Verdict {
+    let anchor: Anchor = match decode(bytes) {
+        Ok(anchor) => anchor,
+        Err(words) => return Verdict::Refused(words),
+    };
+    let (hand_over, zone) = &*HAND_OVER_WORLD;
+    let genesis = Anchor::genesis(zone);
+    assert!(anchor.age(anchor.time).is_zero());
+    assert_eq!(anchor.age(genesis.time), genesis.time.since(anchor.time).unwrap_or_default());
+    if let Some(agreed) = Anchor::agreed(&anchor, &genesis) {
+        assert_eq!(agreed.height, 0, "the older of both");
+        assert_eq!(agreed.voters, genesis.voters);
+    }
+    let followed = anchor.follow(hand_over);
+    if let Ok(next) = &followed {
+        assert_eq!((next.zone, next.epoch, &next.voters), (zone.id(), 1, &hand_over.voters));
+        assert!(next.height >= anchor.height && next.time >= anchor.time, "back in the history");
+        assert!(next.follow(hand_over).is_err(), "an epoch ends once");
+    }
+    Verdict::of(followed)
+}
+
+fn anchor_seeds() -> Vec<(String, Vec<u8>)> {
+    let (hand_over, zone) = &*HAND_OVER_WORLD;
+    let last = (hand_over.header.clone(), hand_over.certificate.clone());
+    let last = Anchor::at(&last, zone.validators.voters()).expect("it is certified");
+    vec![("genesis".into(), Anchor::genesis(zone).encode()), ("last".into(), last.encode())]
 }
 
 /// A proof, alone and as a part of an account's.
@@ -268,6 +305,9 @@ fn query_seeds() -> Vec<(String, Vec<u8>)> {
         ("blocks", Query::Blocks { from: 3 }),
         ("epoch_key", Query::EpochKey(0)),
         ("hand_overs", Query::HandOvers { from: 0 }),
+        ("several", Query::Several { account: account(BUYER), objects: vec![auction.into(), Hash([8; 32])] }),
+        ("snapshot", Query::Snapshot),
+        ("snapshot_chunk", Query::SnapshotChunk { height: 40, part: Part::Objects, from: 4_096 }),
         ("sale", Query::Sale { auction, messages: crate::contract::messages() }),
     ];
     list.into_iter().map(|(name, query)| (name.to_owned(), query.encode())).collect()
@@ -299,6 +339,19 @@ fn answer(bytes: &[u8]) -> Verdict {
             }
             Verdict::Taken
         }
+        Answer::HandOvers(all) => {
+            let (honest, zone) = &*HAND_OVER_WORLD;
+            for found in &all {
+                let verified = found.verify(&zone.id(), 0, zone.validators.voters());
+                assert!(verified.is_err() || found.voters == honest.voters, "other voters");
+            }
+            Verdict::Taken
+        }
+        Answer::Snapshot(Some(manifest)) => snapshot::begin(*manifest),
+        Answer::SnapshotChunk(Some(bytes)) => match decode::<Chunk>(&bytes) {
+            Ok(chunk) => snapshot::add(chunk),
+            Err(words) => Verdict::Refused(words),
+        },
         _ => Verdict::Taken,
     }
 }
@@ -309,6 +362,7 @@ fn answer_seeds() -> Vec<(String, Vec<u8>)> {
     let account = state.prove_account(&account(BUYER)).expect("the buyer has an account");
     let auction = state.prove_object(&STREET.sale.intent.id().into()).expect("the auction is open");
     let block = STREET.chain.blocks.last().expect("the street has blocks").clone();
+    let chunk = snapshot::chunk_at((Part::GridBalances, 1), 4);
     let list = [
         ("head", Answer::Head(Some(head()))),
         ("no_head", Answer::Head(None)),
@@ -320,7 +374,11 @@ fn answer_seeds() -> Vec<(String, Vec<u8>)> {
         ("refused", Answer::Refused("the mempool is full".into())),
         ("blocks", Answer::Blocks(vec![(block, certify(newest(), voters(&STREET.chain.state)))])),
         ("sale", Answer::Sale(crate::contract::messages())),
-        ("hand_overs", Answer::HandOvers(vec![hand_over().0])),
+        ("snapshot", Answer::Snapshot(Some(Box::new(snapshot::honest())))),
+        ("no_snapshot", Answer::Snapshot(None)),
+        ("snapshot_chunk", Answer::SnapshotChunk(chunk.map(|chunk| chunk.encode()))),
+        ("no_snapshot_chunk", Answer::SnapshotChunk(None)),
+        ("hand_overs", Answer::HandOvers(vec![HAND_OVER_WORLD.0.clone()])),
     ];
     list.into_iter().map(|(name, answer)| (name.to_owned(), answer.encode())).collect()
 }

@@ -34,6 +34,7 @@ mod mesh;
 pub mod mutate;
 mod ocpp;
 pub mod replay;
+mod snapshot;
 mod world;
 
 use ohmesh_units::Canonical;
@@ -79,16 +80,20 @@ pub const TARGETS: &[Target] = &[
     ledger::BLOCK,
     ledger::CERTIFICATE,
     ledger::HAND_OVER,
+    ledger::ANCHOR,
     ledger::PROOF,
     ledger::QUERY,
     ledger::ANSWER,
     ledger::OBJECT,
     ledger::ZONE_FILE,
+    snapshot::SNAPSHOT_MANIFEST,
+    snapshot::SNAPSHOT_CHUNK,
     agent::ZONE_TOML,
     agent::WIRE,
     agent::COMMITTEE_MESSAGE,
     agent::WAL_RECORD,
     agent::RECORD_LOG,
+    agent::VOTE_KEYS,
     agent::AGENT_DISK,
     auction::INTENT,
     auction::BID,

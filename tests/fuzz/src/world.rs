@@ -25,15 +25,16 @@ use ohmesh_contract::{
 use ohmesh_ledger::{
     Asset, Auction, Body, Certificate, Evidence, HandOver, Header, Journal, KeyGroup, KeySignature, Leg,
     Object, Proposed, Rules, SignedTransaction, State, Transaction, Verified, Vote, VoteKind, Voter, Voters,
-    ZoneFile, epoch_key_id,
+    Zone, ZoneFile, epoch_key_id,
 };
 use ohmesh_mesh::sim::Faults;
-use ohmesh_tests::{Committee, account, key, simulate};
+use ohmesh_tests::{Committee, account, key, simulate, zone::lay_vote_key};
 use ohmesh_units::{
     AuctionId, Canonical, Energy, EvseId, Hash, InCell, Money, Position, Power, Price, PriceTick, PublicKey,
     Signature, SigningKey, StationId, TickSize, Timestamp,
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+use station_agent::{disk::Memory, vote_keys::VoteKeys};
 use std::{sync::LazyLock, time::Duration};
 
 /// The buyer's account.
@@ -63,9 +64,19 @@ pub fn meter(n: u8) -> SigningKey {
 
 /// Every key that signs anything here: a mutated transaction is signed anew with those it names.
 pub fn key_of(public: &PublicKey) -> Option<SigningKey> {
-    static KEYS: LazyLock<Vec<(PublicKey, SigningKey)>> =
-        LazyLock::new(|| (0..=u8::MAX).map(|n| (key(n).public(), key(n))).collect());
+    static KEYS: LazyLock<Vec<(PublicKey, SigningKey)>> = LazyLock::new(|| {
+        let all = (0..=u8::MAX).map(key).chain((1..=4).map(vote_key));
+        all.map(|key| (key.public(), key)).collect()
+    });
     KEYS.iter().find(|(known, _)| known == public).map(|(_, secret)| secret.clone())
+}
+
+/// The key with which validator `n` votes in the first epoch.
+fn vote_key(n: u8) -> SigningKey {
+    let mut disk = Memory::default();
+    lay_vote_key(n, &mut disk);
+    let keys = VoteKeys::open(&disk).expect("memory does not fail");
+    keys.made_for(0).expect("it was just laid there")
 }
 
 /// Signs a transaction with the keys it claims to be signed with, as far as they are ours.
@@ -398,12 +409,11 @@ fn contradicting_vote(state: &State, byte: u8) -> (Vote, Signature) {
     (vote, vote.sign(state.zone_id(), state.epoch().number, &key_of(&voter.key).expect("a key of ours")))
 }
 
-/// The end of a zone's first epoch, after ten seconds.
-pub fn hand_over() -> (HandOver, Voters) {
+/// A zone and the end of its first epoch, after ten seconds.
+pub fn hand_over() -> (HandOver, Zone) {
     let mut file = zone_file(1);
     file.zone.rules.epoch_ms = Rules::EPOCH_MIN_MS;
     let mut chain = Chain::of(&file);
-    let voters = chain.state.validators().voters().clone();
     let vote = Body::VoteKey { epoch: 1, key: key(33).public() };
     chain.apply(1, vote, &[key(33)]);
     loop {
@@ -413,7 +423,7 @@ pub fn hand_over() -> (HandOver, Voters) {
         if header.next_voters.is_some() {
             let certificate = certify(&header, &before);
             let next = chain.state.validators().voters().clone();
-            return (HandOver { header, certificate, voters: next }, voters);
+            return (HandOver { header, certificate, voters: next }, file.zone);
         }
     }
 }
@@ -654,6 +664,11 @@ impl Booth {
         };
         list.into_iter().map(sign).collect()
     }
+}
+
+/// The street's newest header.
+pub fn newest() -> &'static Header {
+    STREET.chain.header.as_ref().expect("the street has blocks")
 }
 
 /// Who certifies the blocks of a state's zone.

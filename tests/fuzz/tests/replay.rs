@@ -47,7 +47,7 @@ fn a_panic_is_found() {
 fn an_overflow_is_found() {
     static TARGET: Target = Target {
         run: |bytes| {
-            let sum = bytes.iter().fold(0u8, |sum, byte| sum + byte);
+            let sum: u8 = bytes.iter().sum();
             Verdict::Refused(format!("faulty: {sum}")).unless_whole(bytes.len() != 5)
         },
         ..FAULTY

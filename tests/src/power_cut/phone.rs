@@ -2,7 +2,9 @@
 
 use super::{Town, below};
 use crate::{account, key};
-use ohmesh_ledger::{Answer, Asset, Body, Journal, Leg, Proof, ProvenAccount, Query, ZoneFile};
+use ohmesh_ledger::{
+    Anchor, Answer, Asset, Body, HandOver, Journal, Leg, Proof, ProvenAccount, Query, ZoneFile,
+};
 use ohmesh_node::{
     Certified, NodeError, OnDamage, Place, Replica, ReplicaError, Sent, Status, Store, Wallet,
 };
@@ -15,6 +17,8 @@ use std::sync::Arc;
 /// One thing a phone does to its files; all of it durable when it returns, or none of it after a power cut.
 #[derive(Clone, Debug)]
 pub enum Op {
+    /// Follows the zone into later epochs.
+    HandOvers(Vec<HandOver>),
     /// Keeps its account as proven.
     Account(Box<Certified>, Vec<Proof>),
     /// Keeps another's account object as proven.
@@ -36,6 +40,7 @@ pub enum Op {
 /// Everything that a phone can see in its files.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Seen {
+    epoch: Anchor,
     head: Option<Certified>,
     account: Option<ProvenAccount>,
     objects: Vec<Option<(ohmesh_ledger::Header, ohmesh_ledger::Object)>>,
@@ -84,6 +89,7 @@ impl Phone {
     pub fn perform(&mut self, op: &Op) -> Result<(), NodeError> {
         let Open { store, replica, wallet } = self.files();
         match op {
+            Op::HandOvers(some) => drop(replica.store_hand_overs(some)?),
             Op::Account(certified, proofs) => {
                 replica.store_account(&account(PHONE), certified, proofs)?;
             }
@@ -113,6 +119,7 @@ impl Phone {
         let Open { replica, wallet, .. } = self.files();
         let objects = OTHERS.map(|n| replica.object(&account(n).into()));
         Ok(Seen {
+            epoch: replica.epoch()?,
             head: replica.certified_head()?,
             account: replica.account(&account(PHONE))?,
             objects: objects.into_iter().collect::<Result<_, ReplicaError>>()?,
@@ -126,13 +133,19 @@ pub fn script(seed: u64, ops: usize) -> (ZoneFile, Vec<Op>) {
     let mut disks = vec![Memory::default()];
     let zone = Town::found(&mut disks);
     let opened = Town::open(&zone, disks, (seed, 0, zone.zone.created), |_| ());
-    let mut town = opened.expect("memory does not fail").in_one_epoch();
+    let mut town = opened.expect("memory does not fail");
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut script = Vec::new();
+    let mut epoch = 0;
     town.work(3).expect("memory does not fail");
     while script.len() < ops {
         town.work(1).expect("memory does not fail");
         script.extend(signs(&town, &mut rng));
+        let hand_overs = hand_overs(&mut town, epoch);
+        if let Some(newest) = hand_overs.last() {
+            epoch = newest.epoch();
+            script.push(Op::HandOvers(hand_overs));
+        }
         let (certified, proofs) = proofs(&mut town, Query::Account(account(PHONE)));
         script.push(Op::Account(certified, proofs));
         let other = OTHERS[below(&mut rng, OTHERS.len())];
@@ -168,6 +181,14 @@ fn signs(town: &Town<Memory>, rng: &mut ChaCha20Rng) -> Vec<Op> {
         _ => Status::Reported,
     });
     vec![sign, note]
+}
+
+/// Those that lead from `epoch` to the newest.
+fn hand_overs(town: &mut Town<Memory>, epoch: u64) -> Vec<HandOver> {
+    match town.ask(0, Query::HandOvers { from: epoch }).expect("memory does not fail") {
+        Answer::HandOvers(some) => some,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn proofs_of(town: &mut Town<Memory>, id: Hash) -> (Box<Certified>, Proof) {

@@ -12,7 +12,7 @@ use ohmesh_units::{BlockId, Canonical, Domain, PublicKey, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use station_agent::{
-    agent::{Agent, AgentError, AgentTimer, Asker, Effect, Event, Keep, Settings},
+    agent::{Agent, AgentError, AgentTimer, Asker, Effect, Event, Keep, Settings, Warning},
     disk::Disk,
     vote_keys::VoteKeys,
     wire::Wire,
@@ -47,18 +47,27 @@ pub enum Word {
 pub struct Town<D> {
     zone: ZoneFile,
     agents: Vec<Agent<D>>,
+    /// The keys they are known by.
+    keys: Vec<PublicKey>,
     now: Timestamp,
     timers: BTreeMap<(usize, AgentTimer), Timestamp>,
-    wires: VecDeque<(usize, usize, Event)>,
+    wires: VecDeque<(usize, usize, Parcel)>,
     told: Vec<Told>,
     telling: Box<dyn FnMut(usize)>,
     accusations: Vec<String>,
+    warnings: Vec<(usize, Warning)>,
     rng: ChaCha20Rng,
     /// Of 16 messages between agents, so many are lost.
     lost_in_16: usize,
     numbers: u128,
     worked: u64,
-    has_epochs: bool,
+}
+
+/// What is under way from one agent to another.
+enum Parcel {
+    Event(Event),
+    /// A question, and whether it came of [`Effect::Fetch`].
+    Question(Box<Query>, bool),
 }
 
 impl<D: Disk> Town<D> {
@@ -88,17 +97,18 @@ impl<D: Disk> Town<D> {
         let mut town = Self {
             zone: zone.clone(),
             agents: Vec::new(),
+            keys: (0..disks.len()).map(|agent| key(index(agent) + 1).public()).collect(),
             now: ended.checked_add(HOUR).expect("an hour"),
             timers: BTreeMap::new(),
             wires: VecDeque::new(),
             told: Vec::new(),
             telling: Box::new(telling),
             accusations: Vec::new(),
+            warnings: Vec::new(),
             rng: ChaCha20Rng::from_seed(origin.0),
             lost_in_16: 0,
             numbers: u128::from(life) << 64,
             worked: 0,
-            has_epochs: true,
         };
         for (at, disk) in disks.into_iter().enumerate() {
             let randomness = Domain::new("ohmesh/1 power cut agent").hash(&[&origin.0, &[index(at)]]);
@@ -118,12 +128,6 @@ impl<D: Disk> Town<D> {
         self
     }
 
-    /// The same, and time passes so slowly in [`Town::work`] that the first epoch does not end.
-    pub fn in_one_epoch(mut self) -> Self {
-        self.has_epochs = false;
-        self
-    }
-
     /// What they have said, in order.
     pub fn told(&self) -> &[Told] {
         &self.told
@@ -132,6 +136,11 @@ impl<D: Disk> Town<D> {
     /// Proofs that an agent has contradicted itself, or believes that it has, in words.
     pub fn accusations(&self) -> &[String] {
         &self.accusations
+    }
+
+    /// What agents have told their operators, and which agent.
+    pub fn warnings(&self) -> &[(usize, Warning)] {
+        &self.warnings
     }
 
     /// The agents.
@@ -144,14 +153,14 @@ impl<D: Disk> Town<D> {
         self.now
     }
 
-    /// A zone's business for so many blocks: first accounts, then money, then up to a dozen transfers in each, and an
+    /// A zone's business for so many blocks: first accounts, then money, then up to three transfers in each, and an
     /// epoch every eight blocks.
     ///
     /// Errors: those of the first agent that stopped; nothing it wanted to say then has left it.
     pub fn work(&mut self, blocks: u64) -> Result<(), AgentError> {
         for _ in 0..blocks {
             self.worked += 1;
-            if self.has_epochs && self.worked.is_multiple_of(4) {
+            if self.worked.is_multiple_of(4) {
                 let half = Duration::from_millis(self.zone.zone.rules.epoch_ms / 2);
                 self.now = self.now.checked_add(half).expect("a few epochs");
             }
@@ -231,8 +240,9 @@ impl<D: Disk> Town<D> {
         Ok(false)
     }
 
+    /// Few signatures and many legs: blocks of some sectors that are soon executed again.
     fn transfers(&mut self) -> Result<(), AgentError> {
-        for _ in 0..below(&mut self.rng, 12) {
+        for _ in 0..below(&mut self.rng, 4) {
             let (from, to) = if below(&mut self.rng, 2) == 0 { (10, 11) } else { (12, 10) };
             let leg = Leg::Move {
                 journal: Journal::Energy,
@@ -241,7 +251,7 @@ impl<D: Disk> Town<D> {
                 to: account(to),
                 amount: 1,
             };
-            let legs = vec![leg; 1 + below(&mut self.rng, 4)];
+            let legs = vec![leg; 1 + below(&mut self.rng, 16)];
             self.submit(from, Body::Transfer { legs })?;
         }
         Ok(())
@@ -297,18 +307,49 @@ impl<D: Disk> Town<D> {
     fn connect(&mut self) {
         for one in 0..self.agents.len() {
             for other in (0..self.agents.len()).filter(|other| *other != one) {
-                self.wires.push_back((other, one, Event::Connected(agent_key(other))));
+                let connected = Event::Connected(self.keys[other]);
+                self.wires.push_back((other, one, Parcel::Event(connected)));
             }
         }
     }
 
     /// Hands over what is under way, and what that causes.
     fn deliver(&mut self) -> Result<(), AgentError> {
-        while let Some((from, to, event)) = self.wires.pop_front() {
-            if from == to || self.lost_in_16 == 0 || below(&mut self.rng, 16) >= self.lost_in_16 {
-                self.handle(to, event)?;
+        while let Some((from, to, parcel)) = self.wires.pop_front() {
+            let is_lost = self.lost_in_16 > 0 && below(&mut self.rng, 16) < self.lost_in_16;
+            match parcel {
+                Parcel::Event(_) if is_lost => {}
+                Parcel::Event(event) => self.handle(to, event)?,
+                Parcel::Question(query, is_fetch) => self.answer(from, to, *query, is_fetch, is_lost)?,
             }
         }
+        Ok(())
+    }
+
+    /// Has `asked` answer `asking`, who is told if there is no answer; not so of blocks, as those come in their own time.
+    fn answer(
+        &mut self,
+        asking: usize,
+        asked: usize,
+        query: Query,
+        is_fetch: bool,
+        is_lost: bool,
+    ) -> Result<(), AgentError> {
+        let from = self.keys[asked];
+        let asker = Asker { key: self.keys[asking], exporter: [0; 32] };
+        let answer = if is_lost {
+            None
+        } else {
+            let (answer, effects) = self.agents[asked].answer(self.now, asker, query.clone())?;
+            self.perform(asked, effects);
+            Some(answer)
+        };
+        let event = match answer {
+            Some(Answer::Blocks(blocks)) if is_fetch => Event::Fetched { from, blocks },
+            _ if is_fetch => return Ok(()),
+            answer => Event::Answered { from, query: Box::new(query), answer: answer.map(Box::new) },
+        };
+        self.wires.push_back((asked, asking, Parcel::Event(event)));
         Ok(())
     }
 
@@ -332,10 +373,16 @@ impl<D: Disk> Town<D> {
                     .retain(|(of, timer), _| *of != agent || !matches!(timer, AgentTimer::Committee(_))),
                 Effect::Publish(wire) => self.publish(agent, &wire),
                 Effect::Send(to, wire) => {
-                    let from = agent_key(agent);
-                    self.wires.push_back((agent, number(&to), Event::Wire { from, wire }));
+                    let (from, to) = (self.keys[agent], self.number(&to));
+                    self.wires.push_back((agent, to, Parcel::Event(Event::Wire { from, wire })));
                 }
-                Effect::Fetch { from, height } => self.fetch(agent, from, height),
+                Effect::Fetch { from, height } => {
+                    let query = Box::new(Query::Blocks { from: height });
+                    self.wires.push_back((agent, self.number(&from), Parcel::Question(query, true)));
+                }
+                Effect::Ask { from, query } => {
+                    self.wires.push_back((agent, self.number(&from), Parcel::Question(query, false)));
+                }
                 Effect::Decided(decided) => {
                     self.told.push(Told { agent, word: Word::Decided(Box::new(decided.header)) });
                 }
@@ -343,13 +390,19 @@ impl<D: Disk> Town<D> {
                 Effect::Forgetful { height } => {
                     self.accusations.push(format!("{agent} has forgotten {height}"))
                 }
-                // What concerns chargers, connections and logs.
+                Effect::Warning(warning) => self.warnings.push((agent, warning)),
+                // What concerns chargers, connections and who votes.
                 _ => {}
             }
         }
         if self.told.len() > before {
             (self.telling)(self.told.len());
         }
+    }
+
+    /// The agent that has a key.
+    fn number(&self, key: &PublicKey) -> usize {
+        self.keys.iter().position(|own| own == key).expect("agents speak to agents")
     }
 
     fn publish(&mut self, agent: usize, wire: &Wire) {
@@ -364,18 +417,8 @@ impl<D: Disk> Town<D> {
             self.told.extend(word.map(|word| Told { agent, word }));
         }
         for to in (0..self.agents.len()).filter(|to| *to != agent) {
-            let (from, wire) = (agent_key(agent), wire.clone());
-            self.wires.push_back((agent, to, Event::Wire { from, wire }));
-        }
-    }
-
-    /// Blocks that one agent asks another for; what the other does not have yet is not there.
-    fn fetch(&mut self, agent: usize, from: PublicKey, height: u64) {
-        let asker = Asker { key: agent_key(agent), exporter: [0; 32] };
-        let Some(other) = self.agents.get_mut(number(&from)) else { return };
-        if let Ok((Answer::Blocks(blocks), _)) = other.answer(self.now, asker, Query::Blocks { from: height })
-        {
-            self.wires.push_back((number(&from), agent, Event::Fetched { from, blocks }));
+            let (from, wire) = (self.keys[agent], wire.clone());
+            self.wires.push_back((agent, to, Parcel::Event(Event::Wire { from, wire })));
         }
     }
 }
@@ -438,15 +481,6 @@ fn settings(agent: usize, seed: [u8; 32]) -> Settings {
     Settings { key: key(index(agent) + 1), pace, timeouts, seed, keep, seller: None }
 }
 
-fn agent_key(agent: usize) -> PublicKey {
-    key(index(agent) + 1).public()
-}
-
-/// The agent that has a key.
-fn number(key: &PublicKey) -> usize {
-    (0..AGENTS_MAX).find(|agent| agent_key(*agent) == *key).expect("agents speak to agents")
-}
-
 fn index(agent: usize) -> u8 {
     u8::try_from(agent).expect("there are few agents")
 }
@@ -467,8 +501,6 @@ fn issue(n: u8) -> Body {
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Timers from one block to the next at most: a round takes each agent a handful, and few rounds fail in a row.
 const STEPS_MAX: usize = 1_000;
-/// Agents in a zone at most.
-const AGENTS_MAX: usize = 7;
 /// Who has accounts and money in [`Town::work`].
 const CUSTOMERS: Range<u8> = 10..13;
 /// The first participant whom nobody else plays.

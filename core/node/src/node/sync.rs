@@ -260,6 +260,7 @@ pub(crate) fn trouble(error: ReplicaError) -> Trouble {
         | ReplicaError::Epoch { .. }
         | ReplicaError::HandOver(_)
         | ReplicaError::Older { .. }
+        | ReplicaError::OldKeys { .. }
         | ReplicaError::Fork { .. }
         | ReplicaError::Parts { .. }
         | ReplicaError::Height(_) => Trouble::Agent(AgentFault::Answer(error)),

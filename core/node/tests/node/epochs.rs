@@ -356,6 +356,31 @@ fn a_block_of_an_epoch_that_is_over_is_a_fork() {
     assert!(matches!(error, ReplicaError::Fork { .. }), "{error}");
 }
 
+/// A phone that was given an anchor believes no newer block that the genesis' keys have certified, whether or not it has
+/// seen a block of theirs.
+#[test]
+fn keys_of_the_genesis_certify_nothing_above_an_anchor() {
+    let chain = Chain::days(6);
+    let genesis = Anchor::genesis(&chain.file.zone);
+    let anchor = chain.hand_overs[..5].iter().fold(genesis, |at, hand_over| at.follow(hand_over).unwrap());
+    let mut header = chain.hand_overs[0].header.clone();
+    (header.height, header.next_voters) = (anchor.height + 1, None);
+    header.time = chain.now;
+    let made_up = certified_by(&header, 3, 0, TRUE);
+    for has_old_head in [false, true] {
+        let replica = replica(&chain);
+        if has_old_head {
+            let mut early = chain.hand_overs[0].header.clone();
+            (early.height, early.next_voters) = (1, None);
+            replica.store_head(&certified_by(&early, 3, 0, TRUE)).unwrap();
+        }
+        replica.anchor(&anchor, chain.now).unwrap();
+        let refused = replica.store_head(&made_up);
+        let old = ReplicaError::OldKeys { epoch: 0, height: anchor.height + 1, anchor: 5 };
+        assert_eq!(refused, Err(old), "old head: {has_old_head}");
+    }
+}
+
 fn later(chain: &Chain, days: u32) -> Timestamp {
     chain.now.checked_add(DAY * days).unwrap()
 }
