@@ -75,7 +75,7 @@ impl RecordLog {
     }
 
     /// As [`RecordLog::open`], for the file `name`; `each` is given one frame after the other, so that no more of a long
-    /// log than [`WINDOW`] and one frame is in memory. Its errors end the opening.
+    /// log than 1 MiB and one frame is in memory. Its errors end the opening.
     pub fn open_each<E: From<LogError>>(
         disk: &mut dyn Disk,
         file: &'static str,

@@ -2,7 +2,7 @@
 //! leaves either what was before or what is after, and never a snapshot that is only half there.
 
 use crate::{disk::Disk, record_log::LogError};
-use ohmesh_units::{Canonical, Timestamp};
+use ohmesh_units::{Canonical, Domain, Hash, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -52,12 +52,20 @@ impl Kept {
         if bytes.is_empty() {
             return Ok(Self { snapshots: Vec::new(), partial: None, closed: Vec::new(), open: 1 });
         }
-        Self::decode(&bytes).map_err(|_| LogError::Damaged { file: FILE, offset: 0 })
+        let damaged = LogError::Damaged { file: FILE, offset: 0 };
+        match bytes.split_last_chunk::<32>() {
+            Some((encoded, check)) if checked(encoded).0 == *check => {
+                Self::decode(encoded).map_err(|_| damaged)
+            }
+            _ => Err(damaged),
+        }
     }
 
     /// Durable when this returns.
     pub(super) fn write(&self, disk: &mut dyn Disk) -> Result<(), LogError> {
-        disk.replace(FILE, &self.encode()).map_err(|error| LogError::Disk { file: FILE, error })
+        let encoded = self.encode();
+        let bytes = [&encoded[..], &checked(&encoded).0].concat();
+        disk.replace(FILE, &bytes).map_err(|error| LogError::Disk { file: FILE, error })
     }
 
     /// The height below which blocks are needed no more once they are old: that of the older snapshot.
@@ -72,7 +80,35 @@ impl Canonical for Kept {
     const MAX_BYTES: usize = 16 << 20;
 }
 
+/// What follows the index in its file: files are removed on its word, so a bit of it that has changed must not be believed.
+fn checked(encoded: &[u8]) -> Hash {
+    const INDEX: Domain = Domain::new("ohmesh/1 chain index");
+    INDEX.hash(&[encoded])
+}
+
 /// Snapshots that are kept: the newest, and one before it for the day when the newest does not read.
 pub(super) const SNAPSHOTS_MAX: usize = 2;
 /// The file.
 const FILE: &str = "chain.index";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Memory;
+
+    #[test]
+    fn an_index_of_which_a_bit_has_changed_is_not_believed() {
+        let mut disk = Memory::default();
+        let segment = Segment { first: 1, last: 6, time: Timestamp::from_millis(1) };
+        let kept = Kept { snapshots: vec![4], partial: None, closed: vec![segment], open: 7 };
+        kept.write(&mut disk).unwrap();
+        assert_eq!(Kept::open(&disk).unwrap(), kept);
+        let bytes = disk.read(FILE).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            disk.edit(FILE, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+            let found = Kept::open(&disk);
+            assert!(matches!(found, Err(LogError::Damaged { file: FILE, .. })), "bit {bit}: {found:?}");
+            disk.edit(FILE, |changed| changed.clone_from(&bytes));
+        }
+    }
+}
