@@ -208,6 +208,8 @@ impl Checker {
         self.must(height >= told, "I12", || {
             format!("{agent} told of block {told} and comes back with {height}")
         });
+        // It may have made the last block of an epoch durable before the power failed, and have told nobody.
+        self.begins(agent, state.epoch().number, state.validators());
         self.replayed(agent, state);
     }
 
