@@ -63,7 +63,7 @@ pub struct Extent {
 }
 
 impl RecordLog {
-    /// Opens a log and gives every frame's payload with its place. `seed` is hashed into the first frame, so that a log
+    /// Opens a log and gives every frame's payload with its place. `seed` is hashed into every frame, so that a log
     /// of another zone does not open. An unfinished last frame is cut off.
     pub fn open(disk: &mut dyn Disk, file: &'static str, seed: Hash) -> Result<(Self, Vec<Frame>), LogError> {
         let mut frames = Vec::new();

@@ -385,7 +385,7 @@ pub struct Transaction {
     pub sender: AccountId,
     /// The sender's number for it, not used twice within [`Transaction::VALID_MAX`].
     pub number: u128,
-    /// The block time after which it can no longer apply; at most [`Transaction::VALID_MAX`] ahead.
+    /// The block time from which on it can no longer apply; at most [`Transaction::VALID_MAX`] ahead.
     pub valid_until: Timestamp,
     /// What it does.
     pub body: Body,

@@ -128,8 +128,7 @@ impl<D: Disk> Agent<D> {
 
     /// Asks the next validator by turns for blocks that nobody told this agent of.
     pub(super) fn follow(&mut self) {
-        let others = self.state.validators().all().iter().map(|validator| validator.key);
-        let others: Vec<PublicKey> = others.filter(|key| *key != self.identity).collect();
+        let others: Vec<PublicKey> = self.others().collect();
         self.early.turn = self.early.turn.wrapping_add(1);
         if let Some(from) = others.get(self.early.turn % others.len().max(1)) {
             let height = self.state.head().height + 1;
