@@ -7,10 +7,14 @@ mod linear;
 mod logarithm;
 mod point;
 mod range;
+#[cfg(test)]
+mod rfc9496;
+mod some_zero;
 
 pub use linear::{LinearProof, ProofFailed};
 pub use point::{Point, PointError};
 pub use range::{CHUNK, RangeError, RangeProof};
+pub use some_zero::SomeZero;
 
 pub(crate) use linear::Relation;
 pub(crate) use logarithm::price_of_point;

@@ -1,22 +1,26 @@
 //! First message: what a buyer wants, in public, and commitments to what it keeps to itself.
 
+mod road;
 mod secret;
 mod terms;
 
+pub use road::{ROADS_MAX, RoadDetour, RoadError};
 pub use secret::{BuyerSecret, BuyerSecretError};
 pub use terms::{Choice, Connectors, EnergyKwh, Kappa, Percent, Pricing, Reserve, TermError, Terms};
 
 use crate::{
     group::{
-        G, LinearProof, Point, ProofFailed, RangeBatch, RangeError, RangeProof, Relation, Width, base_a,
-        commit,
+        CHUNK, G, LinearProof, Point, ProofFailed, RangeBatch, RangeError, RangeProof, Relation, Width,
+        base_a, commit,
     },
     key::EpochKey,
+    wire,
 };
 use curve25519_dalek::{ristretto::RistrettoPoint, scalar::Scalar};
-use ohmesh_units::{AuctionId, Canonical, Domain, InCell, ZoneId, to_postcard};
+use ohmesh_units::{AuctionId, Canonical, Domain, InCell, StationId, ZoneId, to_postcard};
 use rand_core::CryptoRng;
-use serde::{Deserialize, Serialize};
+use road::{ENTRY_BYTES, RoadEntry, RoadTable, Roads};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tari_merlin::Transcript;
 use zeroize::Zeroizing;
 
@@ -39,6 +43,12 @@ pub enum IntentError {
         /// The epoch the intent names.
         found: u64,
     },
+    /// The second score is paid only where the best is promised.
+    #[error("the intent pays the second score, but does not promise the best")]
+    PricingRule,
+    /// The table of road detours is wrong.
+    #[error(transparent)]
+    Road(#[from] RoadError),
     /// The buyer stands outside its area.
     #[error("the position lies outside the intent's area")]
     OutsideArea,
@@ -76,7 +86,7 @@ impl Commitments {
 }
 
 /// The intent as it travels.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Intent {
     /// What all may read.
     pub terms: Terms,
@@ -84,11 +94,31 @@ pub struct Intent {
     proof: LinearProof<6>,
     position: RangeProof,
     reserve: RangeProof,
+    /// If and only if the winner is the best by road.
+    road: Option<RoadTable>,
 }
 
 impl Canonical for Intent {
     const NAME: &'static str = "intent";
-    const MAX_BYTES: usize = 1600;
+    const MAX_BYTES: usize = 1600 + (1 + ROADS_MAX * ENTRY_BYTES) + (2 + 705 * ROADS_MAX.div_ceil(CHUNK));
+}
+
+/// The fields in order; the last only if the choice is by road.
+impl Serialize for Intent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { terms, commitments, proof, position, reserve, road } = self;
+        wire::serialize(serializer, &(terms, commitments, proof, position, reserve), road.as_ref())
+    }
+}
+
+impl<'de> Deserialize<'de> for Intent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type Head = (Terms, Commitments, LinearProof<6>, RangeProof, RangeProof);
+        let by_road = |(terms, ..): &Head| terms.choice == Choice::BestByRoad;
+        let ((terms, commitments, proof, position, reserve), road) =
+            wire::deserialize(deserializer, by_road)?;
+        Ok(Self { terms, commitments, proof, position, reserve, road })
+    }
 }
 
 impl Intent {
@@ -100,18 +130,45 @@ impl Intent {
         key: &EpochKey,
         rng: &mut impl CryptoRng,
     ) -> Result<(Self, BuyerSecret), IntentError> {
+        Self::create_with(terms, position, reserve, None, key, rng)
+    }
+
+    /// Makes an intent that chooses by road: `roads` are the detours to at most [`ROADS_MAX`] stations, ascending.
+    /// The secret opens them again.
+    pub fn create_by_road(
+        terms: Terms,
+        position: InCell,
+        reserve: Reserve,
+        roads: &[(StationId, RoadDetour)],
+        key: &EpochKey,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Self, BuyerSecret), IntentError> {
+        Self::create_with(terms, position, reserve, Some(roads), key, rng)
+    }
+
+    fn create_with(
+        terms: Terms,
+        position: InCell,
+        reserve: Reserve,
+        roads: Option<&[(StationId, RoadDetour)]>,
+        key: &EpochKey,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Self, BuyerSecret), IntentError> {
         check_key(&terms, key)?;
+        check_road(&terms, roads.is_some())?;
+        check_pricing(&terms)?;
         let inside = |coordinate| u8::try_from(coordinate).map_err(|_| IntentError::OutsideArea);
         let secret = BuyerSecret::sample(inside(position.x)?, inside(position.y)?, reserve, rng);
-        let intent = Self::commit(terms, secret.x.into(), secret.y.into(), &secret, key, rng)?;
+        let (x, y) = (secret.x.into(), secret.y.into());
+        let intent = Self::commit(terms, (x, y), roads, &secret, key, rng)?;
         Ok((intent, secret))
     }
 
     /// Commits to a position that the secret does not have to agree with: honest callers pass the secret's own.
     fn commit(
         terms: Terms,
-        x: u64,
-        y: u64,
+        (x, y): (u64, u64),
+        roads: Option<&[(StationId, RoadDetour)]>,
         secret: &BuyerSecret,
         key: &EpochKey,
         rng: &mut impl CryptoRng,
@@ -126,7 +183,8 @@ impl Intent {
             q: committed(x * x + y * y, &secret.blind_q),
             reserve: committed(secret.reserve.into(), &secret.blind_reserve),
         };
-        let mut transcript = transcript(key, &terms, &commitments);
+        let entries = roads.map(|roads| road::commit_to(roads, secret, key)).transpose()?;
+        let mut transcript = transcript(key, &terms, &commitments, entries.as_deref());
         let (sx, sy) = (Scalar::from(x), Scalar::from(y));
         let rest = secret.blind_q - sx * secret.blind_x - sy * secret.blind_y;
         let witness = Zeroizing::new([secret.b, sx, secret.blind_x, sy, secret.blind_y, rest]);
@@ -140,7 +198,9 @@ impl Intent {
         let values = Zeroizing::new([(secret.reserve.into(), secret.blind_reserve)]);
         let reserve = RangeProof::prove(key.ranges(), Width::Reserve, &points, &*values, &transcript, rng)
             .map_err(IntentError::ReserveRange)?;
-        Ok(Self { terms, commitments, proof, position, reserve })
+        let table = |(entries, roads)| RoadTable::prove(entries, roads, secret, key, &transcript, rng);
+        let road = entries.zip(roads).map(table).transpose()?;
+        Ok(Self { terms, commitments, proof, position, reserve, road })
     }
 
     /// The auction's id: the hash of the whole intent, proofs included.
@@ -155,8 +215,11 @@ impl Intent {
     /// [`Terms::blocks_min`] large enough, that [`Commitments::buyer_point`] is new, that admission and deposit are paid.
     pub fn verify(&self, key: &EpochKey) -> Result<VerifiedIntent, IntentError> {
         check_key(&self.terms, key)?;
+        check_pricing(&self.terms)?;
+        check_road(&self.terms, self.road.is_some())?;
         let Commitments { x, y, reserve, .. } = &self.commitments;
-        let mut transcript = transcript(key, &self.terms, &self.commitments);
+        let entries = self.road.as_ref().map(|table| &table.entries[..]);
+        let mut transcript = transcript(key, &self.terms, &self.commitments, entries);
         self.proof.verify(&mut transcript, &relations(&self.commitments, key.h().point()))?;
         let ranges = |width, points: &[RistrettoPoint], proof| {
             let mut batch = RangeBatch::new(key.ranges(), width);
@@ -166,24 +229,44 @@ impl Intent {
         ranges(Width::Position, &[x.point(), y.point()], &self.position)
             .map_err(IntentError::PositionRange)?;
         ranges(Width::Reserve, &[reserve.point()], &self.reserve).map_err(IntentError::ReserveRange)?;
+        let roads = self.road.as_ref().map(|table| table.verify(key, &transcript)).transpose()?;
         let (terms, commitments) = (self.terms.clone(), self.commitments.clone());
-        Ok(VerifiedIntent { id: self.id(), terms, commitments })
+        Ok(VerifiedIntent { id: self.id(), terms, commitments, roads })
     }
 }
 
 /// An intent whose proofs held: what the ledger keeps, and what every later message is checked against.
 ///
 /// Decoding one checks its form only: decode what your own ledger state holds, not what a stranger sends.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerifiedIntent {
     id: AuctionId,
     terms: Terms,
     commitments: Commitments,
+    /// If and only if the winner is the best by road.
+    roads: Option<Roads>,
 }
 
 impl Canonical for VerifiedIntent {
     const NAME: &'static str = "verified intent";
-    const MAX_BYTES: usize = 400;
+    const MAX_BYTES: usize = 400 + 32 + (1 + ROADS_MAX * ENTRY_BYTES);
+}
+
+/// The fields in order; the last only if the choice is by road.
+impl Serialize for VerifiedIntent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { id, terms, commitments, roads } = self;
+        wire::serialize(serializer, &(id, terms, commitments), roads.as_ref())
+    }
+}
+
+impl<'de> Deserialize<'de> for VerifiedIntent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type Head = (AuctionId, Terms, Commitments);
+        let by_road = |(_, terms, _): &Head| terms.choice == Choice::BestByRoad;
+        let ((id, terms, commitments), roads) = wire::deserialize(deserializer, by_road)?;
+        Ok(Self { id, terms, commitments, roads })
+    }
 }
 
 impl VerifiedIntent {
@@ -200,6 +283,16 @@ impl VerifiedIntent {
     /// The buyer's key and commitments.
     pub fn commitments(&self) -> &Commitments {
         &self.commitments
+    }
+
+    /// The commitment to a station's detour by road, if its table has one; see [`RoadDetour`].
+    pub fn road(&self, station: StationId) -> Option<Point> {
+        self.roads.as_ref()?.of(station)
+    }
+
+    /// The detour that the buyer committed to for a station in its table.
+    pub(crate) fn open_road(&self, station: StationId, secret: &BuyerSecret) -> Option<RoadDetour> {
+        self.roads.as_ref()?.open(station, secret)
     }
 
     /// The transcript a proof in this auction starts from.
@@ -223,10 +316,27 @@ fn check_key(terms: &Terms, key: &EpochKey) -> Result<(), IntentError> {
     Ok(())
 }
 
+fn check_pricing(terms: &Terms) -> Result<(), IntentError> {
+    match (terms.pricing, terms.choice) {
+        (Pricing::SecondScore, Choice::OwnChoice) => Err(IntentError::PricingRule),
+        _ => Ok(()),
+    }
+}
+
+fn check_road(terms: &Terms, has_table: bool) -> Result<(), RoadError> {
+    if has_table == (terms.choice == Choice::BestByRoad) { Ok(()) } else { Err(RoadError::Rule) }
+}
+
 /// In place of the auction's id, which does not exist yet, the hash of every field but the proofs.
-fn transcript(key: &EpochKey, terms: &Terms, commitments: &Commitments) -> Transcript {
+fn transcript(
+    key: &EpochKey,
+    terms: &Terms,
+    commitments: &Commitments,
+    roads: Option<&[RoadEntry]>,
+) -> Transcript {
     const BODY: Domain = Domain::new("ohmesh/1 intent body");
-    let body = BODY.hash(&[&to_postcard(&(terms, commitments))]);
+    let roads = roads.map(to_postcard).unwrap_or_default();
+    let body = BODY.hash(&[&to_postcard(&(terms, commitments)), &roads]);
     key.transcript(b"intent", &terms.buyer, &body.0, &terms.buyer.to_bytes())
 }
 

@@ -18,7 +18,7 @@ pub use shares::{KeyShares, KeySharesError};
 pub(crate) use shares::Share;
 
 use crate::group::{G, LinearProof, Point, Ranges, Relation, base_a, lagrange, random_scalar};
-use curve25519_dalek::{ristretto::RistrettoPoint, traits::VartimeMultiscalarMul};
+use curve25519_dalek::{ristretto::RistrettoPoint, scalar::Scalar, traits::VartimeMultiscalarMul};
 use ohmesh_units::{Canonical, PublicKey, ZoneId};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
@@ -226,6 +226,11 @@ impl EpochKey {
         self.0.h
     }
 
+    /// Whether this is the key without a committee, [`in_the_open`].
+    pub fn is_in_the_open(&self) -> bool {
+        self.0.parts.epoch == OPEN_EPOCH && self.0.h == base_a()
+    }
+
     /// The verifying share `T_j = t_j*G` of share `index` (1 and up), or `None` if there is no such share.
     pub fn verifying_share(&self, index: u8) -> Option<Point> {
         self.0.parts.verifying.get(usize::from(index).checked_sub(1)?).copied()
@@ -330,12 +335,28 @@ pub fn solo(
 ) -> (EpochKey, KeyShares) {
     let holding = Shareholding::by_stake(&[(validator, 1)]).expect("one validator with stake");
     let shares = KeyShares::new(zone, epoch, validator, vec![Share::new(1, random_scalar(rng))]);
-    let verifying = shares.iter().map(Share::verifying).collect();
-    let blinding = Blinding::new(&shares, rng);
-    let key =
-        EpochKey::assemble(zone, epoch, holding, verifying, &[blinding]).expect("made just now, correctly");
-    (key, shares)
+    (of_one(holding, &shares, rng), shares)
 }
+
+/// The public key of the only share of a key.
+fn of_one(holding: Shareholding, shares: &KeyShares, rng: &mut impl CryptoRng) -> EpochKey {
+    let verifying = shares.iter().map(Share::verifying).collect();
+    let blinding = Blinding::new(shares, rng);
+    EpochKey::assemble(shares.zone(), shares.epoch(), holding, verifying, &[blinding])
+        .expect("made just now, correctly")
+}
+
+/// The key of an auction without a committee: `t = 1`, so `H = A`, and a bid is open to the buyer as soon as it has
+/// it. It is the same for everybody in a zone but for the proof inside, which is made anew. See [`crate::v2v`].
+pub fn in_the_open(zone: ZoneId, rng: &mut impl CryptoRng) -> EpochKey {
+    let validator = ValidatorIndex(0);
+    let holding = Shareholding::by_stake(&[(validator, 1)]).expect("one validator with stake");
+    let shares = KeyShares::new(zone, OPEN_EPOCH, validator, vec![Share::new(1, Scalar::ONE)]);
+    of_one(holding, &shares, rng)
+}
+
+/// The epoch that intents of auctions without a committee name; no committee reaches it.
+pub const OPEN_EPOCH: u64 = u64::MAX;
 
 /// The value at `at` of the polynomial through `points` at `xs`, in the exponent.
 pub(crate) fn interpolate(xs: &[u8], points: &[Point], at: u8) -> RistrettoPoint {

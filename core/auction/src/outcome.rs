@@ -1,22 +1,25 @@
 //! Fourth message: the buyer says who won, at what price, and proves it without opening the losing bids.
 
+mod payment;
 mod prove;
 mod statement;
 
+pub use payment::Payment;
 pub use prove::Offer;
 
 use crate::{
     BIDS_MAX,
     award::SEALED_BYTES,
     bid::LedgeredBid,
-    group::{LinearProof, Point, ProofFailed, RangeBatch, RangeError, RangeProof, Width},
-    intent::{Choice, VerifiedIntent},
+    group::{LinearProof, Point, ProofFailed, RangeBatch, RangeError, RangeProof, SomeZero, Width},
+    intent::{Terms, VerifiedIntent},
     key::EpochKey,
     release::Opening,
     seal::Sealed,
+    wire,
 };
 use ohmesh_units::{AuctionId, Canonical, Domain, Hash, Price, PriceTick, StationId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use statement::Statement;
 use tari_merlin::Transcript;
 
@@ -45,6 +48,9 @@ pub enum OutcomeError {
     /// A best bid in an auction where the buyer chooses, or a choice in one that promised the best.
     #[error("the intent promised another way of choosing the winner")]
     ChoiceRule,
+    /// A first price in an auction that promised the second score, or the reverse.
+    #[error("the intent promised another way of pricing")]
+    PricingRule,
     /// The winner is none of the ledgered bids, or belongs to another station.
     #[error("bid {bid} of station {station} is not on the ledger")]
     NoSuchBid {
@@ -70,7 +76,11 @@ pub enum OutcomeError {
     /// The prices, the position or the commitments are not those of the ledger, or the prover is not the buyer.
     #[error("the outcome does not follow from the ledgered bids: {0}")]
     Link(#[from] ProofFailed),
-    /// Some difference is negative: the winner is not the best within the reserve, or somebody was eligible.
+    /// No other bid's score, not the reserve and not the cap is the second score that the pay follows from.
+    #[error("nobody's score sets the pay: {0}")]
+    Setter(ProofFailed),
+    /// Some difference is negative: the winner is not the best within the reserve, or somebody was eligible, or the
+    /// pay is not the second score rounded up.
     #[error("the outcome is not the best: {0}")]
     Range(RangeError),
     /// A bid hides no price: its proofs cannot have been checked.
@@ -99,16 +109,47 @@ pub enum Decision {
     OwnChoice(Win),
     /// Every bid scores above the reserve: proven.
     NoEligibleBid,
+    /// This bid is the best as above, and is paid what the second score allows: both proven, its own price is not
+    /// shown.
+    SecondScore(Payment),
 }
 
 impl Decision {
     /// The winner, if there is one.
-    pub fn win(&self) -> Option<&Win> {
+    pub fn win(&self) -> Option<Winner<'_>> {
         match self {
-            Self::Best(win) | Self::OwnChoice(win) => Some(win),
+            Self::Best(Win { bid, station, price, award })
+            | Self::OwnChoice(Win { bid, station, price, award }) => {
+                Some(Winner { bid: *bid, station: *station, price: Some(*price), award })
+            }
+            Self::SecondScore(Payment { bid, station, award, .. }) => {
+                Some(Winner { bid: *bid, station: *station, price: None, award })
+            }
             Self::NoEligibleBid => None,
         }
     }
+
+    /// The price to pay for each kWh, if somebody won.
+    pub fn price(&self, terms: &Terms) -> Option<Price> {
+        match self {
+            Self::Best(win) | Self::OwnChoice(win) => Some(terms.tick.price(win.price)),
+            Self::SecondScore(payment) => Some(payment.price(terms)),
+            Self::NoEligibleBid => None,
+        }
+    }
+}
+
+/// Who won, by whatever rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Winner<'a> {
+    /// Position in ledger order.
+    pub bid: u16,
+    /// Whose bid it is.
+    pub station: StationId,
+    /// The price it hides, in ticks of the intent; `None` where that stays sealed.
+    pub price: Option<PriceTick>,
+    /// For the winner's eyes.
+    pub award: &'a Sealed,
 }
 
 /// The winning bid, opened.
@@ -125,7 +166,7 @@ pub struct Win {
 }
 
 /// The outcome as it travels.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// The auction.
     pub auction: AuctionId,
@@ -135,12 +176,37 @@ pub struct Outcome {
     differences: Vec<Point>,
     link: LinearProof<2>,
     ranges: RangeProof,
+    /// That some score is the second: if and only if the decision is by second score.
+    setter: Option<SomeZero>,
 }
 
 impl Canonical for Outcome {
     const NAME: &'static str = "outcome";
-    const MAX_BYTES: usize =
-        1 + 32 + (1 + 3 + 32 + 3 + 32 + 2 + SEALED_BYTES) + (2 + 32 * BIDS_MAX) + 96 + 3 + 769 * 16;
+    const MAX_BYTES: usize = 1
+        + 32
+        + (1 + 3 + 32 + 3 + 32 + 2 + SEALED_BYTES)
+        + (2 + 32 * (BIDS_MAX + 6))
+        + 96
+        + (3 + 769 * 17)
+        + (2 + SomeZero::BRANCH_BYTES * (BIDS_MAX + 1));
+}
+
+/// The fields in order; the last only if the decision is by second score.
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { auction, decision, differences, link, ranges, setter } = self;
+        wire::serialize(serializer, &(auction, decision, differences, link, ranges), setter.as_ref())
+    }
+}
+
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type Head = (AuctionId, Decision, Vec<Point>, LinearProof<2>, RangeProof);
+        let is_second = |(_, decision, ..): &Head| matches!(decision, Decision::SecondScore(_));
+        let ((auction, decision, differences, link, ranges), setter) =
+            wire::deserialize(deserializer, is_second)?;
+        Ok(Self { auction, decision, differences, link, ranges, setter })
+    }
 }
 
 /// What an accepted outcome means for the ledger.
@@ -152,7 +218,7 @@ pub enum Verdict {
         bid: usize,
         /// Whose bid it is.
         station: StationId,
-        /// The price to pay, exactly.
+        /// The price to pay for each kWh, exactly; by second score see [`Payment::price`].
         price: Price,
         /// Whether it is proven to be the best; otherwise the buyer chose it.
         proven_best: bool,
@@ -168,9 +234,10 @@ impl Outcome {
         OUTCOME.hash(&[&self.encode()])
     }
 
-    /// Bytes of the proof: commitments, link and range proofs.
+    /// Bytes of the proof: commitments, link and range proofs, and that of the second score.
     pub fn proof_bytes(&self) -> usize {
-        32 * self.differences.len() + LinearProof::<2>::BYTES + self.ranges.len()
+        let setter = self.setter.as_ref().map_or(0, |setter| SomeZero::BRANCH_BYTES * setter.branches());
+        32 * self.differences.len() + LinearProof::<2>::BYTES + self.ranges.len() + setter
     }
 
     /// Checks the outcome against all ledgered bids of the auction, in ledger order, and their opening.
@@ -217,12 +284,17 @@ impl Claim<'_> {
         {
             return Err(OutcomeError::AwardLength { found: win.award.ciphertext_len() });
         }
-        let (expected, found) = (statement.comparisons(), outcome.differences.len());
+        let (expected, found) = (statement.count(), outcome.differences.len());
         if expected != found {
             return Err(OutcomeError::DifferenceCount { expected, found });
         }
         let (mut transcript, sum) = statement.transcript(&outcome.differences);
         outcome.link.verify(&mut transcript, &statement.relations(&sum, &outcome.differences))?;
+        if let Some(setter) = &outcome.setter {
+            let points = statement.setter_points(&outcome.differences);
+            let verified = setter.verify(&mut transcript, &self.key.h(), &points);
+            verified.map_err(OutcomeError::Setter)?;
+        }
         Ok((self.verdict(), transcript))
     }
 
@@ -234,12 +306,13 @@ impl Claim<'_> {
     }
 
     fn verdict(&self) -> Verdict {
-        match self.outcome.decision.win() {
-            Some(win) => Verdict::Won {
+        let (decision, terms) = (&self.outcome.decision, self.intent.terms());
+        match decision.win().zip(decision.price(terms)) {
+            Some((win, price)) => Verdict::Won {
                 bid: win.bid.into(),
                 station: win.station,
-                price: self.intent.terms().tick.price(win.price),
-                proven_best: self.intent.terms().choice == Choice::BestProvable,
+                price,
+                proven_best: terms.choice.promises_best(),
             },
             None => Verdict::NoEligibleBid,
         }

@@ -213,6 +213,22 @@ impl Opening {
         Ok(Self { auction, points })
     }
 
+    /// The opening of an auction without a committee, where `t = 1` and so `W_i = D_i`.
+    pub fn in_the_open(
+        key: &EpochKey,
+        intent: &VerifiedIntent,
+        bids: &[LedgeredBid],
+    ) -> Result<Self, ReleaseError> {
+        let auction = intent.id();
+        if !key.is_in_the_open() || !intent.is_under(key) {
+            return Err(ReleaseError::OtherKey(auction));
+        }
+        if bids.len() > BIDS_MAX {
+            return Err(ReleaseError::TooManyBids { auction, found: bids.len() });
+        }
+        Ok(Self { auction, points: bids.iter().map(|bid| bid.d).collect() })
+    }
+
     /// The auction.
     pub fn auction(&self) -> AuctionId {
         self.auction

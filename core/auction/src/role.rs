@@ -5,19 +5,27 @@
 //!   Buyer      ask ->PublishIntent   on_closed   on_release ->Offers   on_decide ->PublishOutcome   on_accept ->Meet
 //!   Bidder     on_intent ->Bid | Pass            on_outcome ->Accept, Meet | Lost
 //!   Validator  on_key   on_due ->Release   on_retire
+//!
+//!   without infrastructure (see `crate::v2v`)
+//!   V2vBuyer   ask ->SendIntent   on_pledge   on_time ->SendRoster   on_entry ->Offers   on_decide ->SendProceedings
+//!   V2vBidder  on_intent ->SendPledge   on_roster ->SendEntry | Report   on_entry   on_proceedings ->Accept, Meet | Lost
 //! ```
 
 mod bidder;
 mod buyer;
+mod v2v_bidder;
+mod v2v_buyer;
 mod validator;
 
 pub use bidder::{Bidder, BidderAction, PassReason, Site};
 pub use buyer::{Buyer, BuyerAction, Candidate};
+pub use v2v_bidder::{V2vBidder, V2vBidderAction, V2vSeller};
+pub use v2v_buyer::{V2vBuyer, V2vBuyerAction};
 pub use validator::{Block, Validator, ValidatorAction};
 
 use crate::{
     award::AwardError, bid::BidError, intent::IntentError, key::ValidatorIndex, outcome::OutcomeError,
-    release::ReleaseError,
+    release::ReleaseError, v2v::V2vError,
 };
 use ohmesh_units::AuctionId;
 
@@ -55,7 +63,7 @@ pub enum RoleError {
     /// The station does not know of a bid of its own in this auction.
     #[error("no bid of this station is open in auction {0}")]
     NoBid(AuctionId),
-    /// The outcome names another price than this station bid.
+    /// The outcome names another price than this station bid, or a second score that pays less.
     #[error("the outcome of auction {0} names another price than was bid")]
     OtherPrice(AuctionId),
     /// The station has as many open bids as it may.
@@ -85,4 +93,7 @@ pub enum RoleError {
     /// The award cannot be made or read.
     #[error(transparent)]
     Award(#[from] AwardError),
+    /// A message of an auction without infrastructure is wrong.
+    #[error(transparent)]
+    V2v(#[from] V2vError),
 }

@@ -164,8 +164,11 @@ impl fmt::Debug for Sealed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hpke::{setup_receiver, setup_sender_with_rng};
     use ohmesh_units::from_hex;
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+    use rand_core::{TryCryptoRng, TryRng};
+    use std::convert::Infallible;
 
     #[test]
     fn only_the_receiver_opens_and_only_for_the_purpose() {
@@ -197,13 +200,83 @@ mod tests {
         assert_eq!(usual.is_registrable(), Ok(()));
     }
 
+    /// Gives the bytes of one seed, as the vectors of RFC 9180 need for the ephemeral key.
+    struct Fixed([u8; 32]);
+
+    impl TryRng for Fixed {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            panic!("only whole seeds are asked for")
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            panic!("only whole seeds are asked for")
+        }
+
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+            out.copy_from_slice(&self.0);
+            Ok(())
+        }
+    }
+
+    impl TryCryptoRng for Fixed {}
+
+    /// RFC 9180, A.2.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305, base mode.
     #[test]
-    fn rfc_9180_key_derivation_and_opening() {
-        // RFC 9180, A.2.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305, base mode. ikmR, pkRm.
-        let seed = from_hex("1ac01f181fdf9f352797655161c58b75c656a6cc2716dcb66372da835542e1df").unwrap();
-        let secret = SealSecret::from_seed(&seed);
+    fn rfc_9180_vectors() {
+        let secret = SealSecret::from_seed(
+            &from_hex("1ac01f181fdf9f352797655161c58b75c656a6cc2716dcb66372da835542e1df").unwrap(),
+        );
         let public = "4310ee97d88cc1f088a5576c77ab0cf5c3ac797f3d95139c6c84b5429c59662a";
         assert_eq!(to_hex(&secret.public().to_bytes()), public);
+        let ephemeral = from_hex("909a9b35d3dc4713a5e72a4da274b55d3d3821a37e5d099e74a647db583a904b").unwrap();
+        let (info, plaintext) = (b"Ode on a Grecian Urn", b"Beauty is truth, truth beauty");
+        let receiver = <Suite as hpke::Kem>::PublicKey::from_bytes(&secret.public().to_bytes()).unwrap();
+        let (encapsulated, mut sender) = setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, Suite>(
+            &OpModeS::Base,
+            &receiver,
+            info,
+            &mut Fixed(ephemeral),
+        )
+        .unwrap();
+        let encapsulated_bytes: [u8; 32] = encapsulated.to_bytes().into();
+        let expected = "1afa08d3dec047a643885163f1180476fa7ddb54c6a8029ea33f95796bf2ac4a";
+        assert_eq!(to_hex(&encapsulated_bytes), expected);
+        let mut reader = setup_receiver::<ChaCha20Poly1305, HkdfSha256, Suite>(
+            &OpModeR::Base,
+            &secret.private(),
+            &encapsulated,
+            info,
+        )
+        .unwrap();
+        for (n, expected) in [
+            "1c5250d8034ec2b784ba2cfd69dbdb8af406cfe3ff938e131f0def8c8b60b4db21993c62ce81883d2dd1b51a28",
+            "6b53c051e4199c518de79594e1c4ab18b96f081549d45ce015be002090bb119e85285337cc95ba5f59992dc98c",
+            "71146bd6795ccc9c49ce25dda112a48f202ad220559502cef1f34271e0cb4b02b4f10ecac6f48c32f878fae86b",
+        ]
+        .iter()
+        .enumerate()
+        {
+            let associated = format!("Count-{n}");
+            let sealed = sender.seal(plaintext, associated.as_bytes()).unwrap();
+            assert_eq!(to_hex(&sealed), *expected);
+            assert_eq!(reader.open(&sealed, associated.as_bytes()).unwrap(), plaintext);
+        }
+        for (context, expected) in [
+            (&b""[..], "4bbd6243b8bb54cec311fac9df81841b6fd61f56538a775e7c80a9f40160606e"),
+            (b"\0", "8c1df14732580e5501b00f82b10a1647b40713191b7c1240ac80e2b68808ba69"),
+            (b"TestContext", "5acb09211139c43b3090489a9da433e8a30ee7188ba8b0a9a1ccf0c229283e53"),
+        ] {
+            let (mut sent, mut read) = ([0; 32], [0; 32]);
+            sender.export(context, &mut sent).unwrap();
+            reader.export(context, &mut read).unwrap();
+            assert_eq!((to_hex(&sent), sent), (expected.to_owned(), read));
+        }
+        // What this module seals is one message of such a context, without associated data.
+        let sealed = secret.public().seal(info, plaintext, &mut Fixed(ephemeral)).unwrap();
+        assert_eq!(sealed.encapsulated.0, encapsulated_bytes);
+        assert_eq!(&**secret.open(info, &sealed).unwrap(), plaintext);
     }
 
     #[test]

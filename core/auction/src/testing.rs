@@ -4,8 +4,8 @@ use crate::{
     award::Award,
     bid::{Bid, LedgeredBid},
     intent::{
-        BuyerSecret, Choice, Connectors, EnergyKwh, Intent, Kappa, Percent, Pricing, Reserve, Terms,
-        VerifiedIntent,
+        BuyerSecret, Choice, Connectors, EnergyKwh, Intent, Kappa, Percent, Pricing, Reserve, RoadDetour,
+        Terms, VerifiedIntent,
     },
     key::{
         EpochKey, KeyShares, Shareholding, ValidatorIndex,
@@ -111,8 +111,31 @@ pub(crate) struct Auction {
 impl Auction {
     /// Station `n` (from 1) bids `prices[n - 1].0` at `prices[n - 1].1`.
     pub(crate) fn run(terms: Terms, reserve: u32, prices: &[(u16, InCell)], seed: u8) -> Self {
-        let ((key, shares), mut rng) = (committee(), rng(seed));
-        let (intent, secret) = Intent::create(terms, BUYER_AT, Reserve(reserve), key, &mut rng).unwrap();
+        let ((key, _), mut rng) = (committee(), rng(seed));
+        let made = Intent::create(terms, BUYER_AT, Reserve(reserve), key, &mut rng).unwrap();
+        Self::run_with(made, prices, rng)
+    }
+
+    /// The same with detours by road to some stations.
+    pub(crate) fn run_by_road(
+        reserve: u32,
+        prices: &[(u16, InCell)],
+        roads: &[(StationId, RoadDetour)],
+        terms: Terms,
+        seed: u8,
+    ) -> Self {
+        let ((key, _), mut rng) = (committee(), rng(seed));
+        let terms = Terms { choice: Choice::BestByRoad, ..terms };
+        let made = Intent::create_by_road(terms, BUYER_AT, Reserve(reserve), roads, key, &mut rng).unwrap();
+        Self::run_with(made, prices, rng)
+    }
+
+    fn run_with(
+        (intent, secret): (Intent, BuyerSecret),
+        prices: &[(u16, InCell)],
+        mut rng: ChaCha20Rng,
+    ) -> Self {
+        let (key, shares) = committee();
         let intent = intent.verify(key).unwrap();
         let mut bids = Vec::new();
         for (n, (price, position)) in (1..).zip(prices) {

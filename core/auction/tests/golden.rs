@@ -8,16 +8,20 @@ mod world;
 use ohmesh_auction::{
     award::{Accept, Award},
     bid::{Bid, LedgeredBid},
-    intent::{BuyerSecret, Choice, Intent, Reserve, VerifiedIntent},
+    intent::{BuyerSecret, Choice, Intent, Reserve, RoadDetour, Terms, VerifiedIntent},
     key::{
-        Blinding, EpochKey, KeyShares, Shareholding, ValidatorIndex,
+        Blinding, EpochKey, KeyShares, OPEN_EPOCH, Shareholding, ValidatorIndex,
         generation::{Deal, Generation, Handout},
+        in_the_open,
     },
     outcome::Outcome,
     release::{Opening, Release, VerifiedRelease},
+    role::{V2vBidder, V2vBidderAction, V2vBuyer, V2vBuyerAction, V2vSeller},
+    seal::SealSecret,
+    v2v::{DoubleRoster, Entry, Pledge, Proceedings, SignedRoster},
 };
-use ohmesh_units::{Canonical, InCell, ZoneId, to_hex};
-use world::{Secrets, committee, rng, sale, terms};
+use ohmesh_units::{Canonical, InCell, SigningKey, StationId, Timestamp, ZoneId, to_hex};
+use world::{Fixed, SITE, Secrets, committee, rng, sale, sale_by, second_score, terms};
 
 fn golden<T: Canonical + PartialEq + std::fmt::Debug>(value: &T, hex: &str) {
     let bytes = value.encode();
@@ -67,6 +71,62 @@ fn own_choice_keeps_its_bytes() {
     let sale = sale(&committee(&[1, 1, 1, 1]), Some(2), &secrets());
     assert_eq!(sale.verified.terms(), &terms(Choice::OwnChoice));
     golden::<Outcome>(&sale.outcome, include_str!("golden/outcome_own_choice.hex"));
+}
+
+#[test]
+fn second_score_keeps_its_bytes() {
+    let sale = sale_by(&committee(&[1, 1, 1, 1]), second_score(), None, &secrets());
+    golden::<VerifiedIntent>(&sale.verified, include_str!("golden/verified_intent_second_score.hex"));
+    golden::<Outcome>(&sale.outcome, include_str!("golden/outcome_second_score.hex"));
+}
+
+#[test]
+fn roads_keep_their_bytes() {
+    let committee = committee(&[1, 1, 1, 1]);
+    let Secrets { position, reserve, .. } = secrets();
+    let terms = terms(Choice::BestByRoad);
+    let roads = [3, 7].map(|n| (StationId([n; 32]), RoadDetour::of_steps(100 * u32::from(n))));
+    let made = Intent::create_by_road(terms, position, Reserve(reserve), &roads, &committee.key, &mut rng(1))
+        .unwrap();
+    golden::<Intent>(&made.0, include_str!("golden/intent_by_road.hex"));
+    let verified = made.0.verify(&committee.key).unwrap();
+    golden::<VerifiedIntent>(&verified, include_str!("golden/verified_intent_by_road.hex"));
+}
+
+#[test]
+fn v2v_messages_keep_their_bytes() {
+    let key = in_the_open(ZoneId([9; 32]), &mut rng(77));
+    let terms = Terms { key_epoch: OPEN_EPOCH, ..terms(Choice::BestProvable) };
+    let deadline = terms.deadline;
+    let (signer, position) = (SigningKey::from_seed([5; 32]), secrets().position);
+    let (mut buyer, action) =
+        V2vBuyer::ask(terms, position, Reserve(u32::MAX), key.clone(), signer.clone(), &mut rng(1)).unwrap();
+    let V2vBuyerAction::SendIntent(intent) = action else { panic!("{action:?}") };
+    let seller = V2vSeller {
+        signer: SigningKey::from_seed([6; 32]),
+        seal: SealSecret::from_seed(&[6; 32]),
+        position: InCell { x: 3, y: 4 },
+    };
+    let made = V2vBidder::on_intent((*intent).clone(), key, seller, &Fixed(3000), &SITE, &mut rng(100));
+    let (mut bidder, V2vBidderAction::SendPledge(pledge)) = made.unwrap().unwrap() else { panic!() };
+    golden::<Pledge>(&pledge, include_str!("golden/v2v_pledge.hex"));
+    buyer.on_pledge(pledge, Timestamp::from_millis(0)).unwrap();
+    let Some(V2vBuyerAction::SendRoster(roster)) = buyer.on_time(deadline, &mut rng(1)).unwrap().pop() else {
+        panic!()
+    };
+    golden::<SignedRoster>(&roster, include_str!("golden/v2v_roster.hex"));
+    let second = SignedRoster::sign(roster.auction, Vec::new(), &signer);
+    let double = DoubleRoster { intent: *intent, first: (*roster).clone(), second };
+    golden::<DoubleRoster>(&double, include_str!("golden/v2v_double_roster.hex"));
+    let Some(V2vBidderAction::SendEntry(entry)) = bidder.on_roster(*roster).unwrap().pop() else { panic!() };
+    golden::<Entry>(&entry, include_str!("golden/v2v_entry.hex"));
+    buyer.on_entry(*entry, &mut rng(1)).unwrap();
+    let award = Award::new(b"meet", &mut rng(2)).unwrap();
+    let Some(V2vBuyerAction::SendProceedings(all)) = buyer.on_decide(None, award, &mut rng(1)).unwrap().pop()
+    else {
+        panic!()
+    };
+    golden::<Proceedings>(&all, include_str!("golden/v2v_proceedings.hex"));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod world;
 
 use ohmesh_auction::{
-    award::{Award, RENDEZVOUS_BYTES_MAX},
+    award::{Award, AwardError, RENDEZVOUS_BYTES_MAX},
     bid::Bid,
     intent::{BuyerSecret, Choice, Reserve},
     key::{ValidatorIndex, solo},
@@ -14,10 +14,13 @@ use ohmesh_auction::{
     role::{
         Bidder, BidderAction, Block, Buyer, BuyerAction, Candidate, PassReason, RoleError, Site, Validator,
     },
+    seal::SealError,
     strategy::{Ask, Strategy},
 };
 use ohmesh_units::{AuctionId, InCell, Power, Price, PriceTick, Timestamp, ZoneId};
-use world::{Committee, Fixed, SITE, Sale, Secrets, committee, rng, sale, station, terms};
+use world::{
+    Committee, Fixed, SITE, Sale, Secrets, committee, rng, sale, sale_by, second_score, station, terms,
+};
 
 fn secrets() -> Secrets {
     Secrets { position: InCell { x: 120, y: 77 }, reserve: 1_000_000, prices: vec![5000, 3000, 6000] }
@@ -27,6 +30,12 @@ fn sold() -> (Committee, Sale) {
     let committee = committee(&[1, 1, 1, 1]);
     let sale = sale(&committee, None, &secrets());
     (committee, sale)
+}
+
+/// Another auction: another buyer's prices.
+fn sold_with(price: u16) -> Sale {
+    let prices = vec![5000, price, 6000];
+    sale(&committee(&[1, 1, 1, 1]), None, &Secrets { prices, reserve: 999_999, ..secrets() })
 }
 
 fn candidates(sale: &Sale) -> Vec<Candidate> {
@@ -230,7 +239,7 @@ fn only_the_winner_reads_the_award() {
     let win = sale.outcome.decision.win().unwrap();
     for n in [0, 2] {
         let (_, seal, _) = station(n);
-        assert!(Award::open(&win.award, &sale.verified, win.station, &seal).is_err());
+        assert!(Award::open(win.award, &sale.verified, win.station, &seal).is_err());
     }
     let (id, _, _) = station(1);
     let mut lost_key = Bidder::new(id, station(2).1, Fixed(3000));
@@ -244,6 +253,83 @@ fn only_the_winner_reads_the_award() {
     assert_eq!(refused.map(|_| ()), Err(RoleError::OtherPrice(sale.verified.id())));
     assert!(Award::new(&[0; RENDEZVOUS_BYTES_MAX], &mut rng(1)).is_ok());
     assert!(Award::new(&[0; RENDEZVOUS_BYTES_MAX + 1], &mut rng(1)).is_err());
+}
+
+/// The award is withheld: sealed to somebody else, or for another auction. The winner does not accept, and keeps its
+/// bid.
+#[test]
+fn withheld_award() {
+    let (_, sale) = sold();
+    let (id, seal, _) = station(1);
+    let award = &sale.met.0;
+    let (other_sale, other_seal) = (sold_with(5), station(2).1.public());
+    let sealed = [
+        award.seal(&sale.verified, id, &other_seal, &mut rng(7)).unwrap(),
+        award.seal(&sale.verified, station(2).0, &seal.public(), &mut rng(7)).unwrap(),
+        award.seal(&other_sale.verified, id, &seal.public(), &mut rng(7)).unwrap(),
+    ];
+    for sealed in sealed {
+        let mut outcome = sale.outcome.clone();
+        let Decision::Best(win) = &mut outcome.decision else { panic!() };
+        win.award = sealed;
+        let mut winner = Bidder::new(id, seal.clone(), Fixed(3000));
+        winner.resume(sale.verified.id(), PriceTick(3000)).unwrap();
+        let refused = winner.on_outcome(&sale.verified, &outcome, &sale.verdict);
+        assert_eq!(refused.map(|_| ()), Err(RoleError::Award(AwardError::Seal(SealError::Open))));
+        assert!(winner.price_of(&sale.verified.id()).is_some());
+    }
+}
+
+/// Every message that comes before its step, or twice, or for another auction.
+#[test]
+fn steps_out_of_order() {
+    let (committee, sale) = sold();
+    let other = sold_with(6);
+    let secret = |at: Secrets| {
+        let key = committee.key.clone();
+        let terms = terms(Choice::BestProvable);
+        Buyer::ask(terms, at.position, Reserve(at.reserve), key, &mut rng(1)).unwrap().0
+    };
+    let stored = secret(secrets()).secret().unwrap().clone();
+    let mut buyer = Buyer::resume(sale.verified.clone(), stored, committee.key.clone());
+    let wrong = Err(RoleError::WrongStep(sale.verified.id()));
+    let award = || sale.met.0.clone();
+    assert_eq!(buyer.on_release(&sale.releases[0], &mut rng(3)).map(|_| ()), wrong, "bids are still taken");
+    assert_eq!(buyer.on_opening(sale.opening.clone(), &mut rng(3)).map(|_| ()), wrong);
+    assert_eq!(buyer.on_decide(None, award(), &mut rng(3)).map(|_| ()), wrong, "an early outcome");
+    assert_eq!(buyer.on_accept(&sale.accept).map(|_| ()), wrong);
+    buyer.on_closed(candidates(&sale), &mut rng(3)).unwrap();
+    assert_eq!(buyer.on_closed(candidates(&sale), &mut rng(3)).map(|_| ()), wrong, "closed twice");
+    let (expected, found) = (sale.verified.id(), other.verified.id());
+    let foreign = buyer.on_opening(other.opening.clone(), &mut rng(3)).map(|_| ());
+    assert_eq!(foreign, Err(RoleError::OtherAuction { expected, found }));
+    assert_eq!(buyer.on_decide(None, award(), &mut rng(3)).map(|_| ()), wrong, "nothing is open yet");
+    buyer.on_opening(sale.opening.clone(), &mut rng(3)).unwrap();
+    assert_eq!(buyer.on_opening(sale.opening.clone(), &mut rng(3)).map(|_| ()), wrong, "opened twice");
+    buyer.on_decide(None, award(), &mut rng(3)).unwrap();
+    assert_eq!(buyer.on_decide(None, award(), &mut rng(3)).map(|_| ()), wrong, "a second outcome");
+    let (id, seal, _) = station(1);
+    let mut bidder = Bidder::new(id, seal, Fixed(3000));
+    bidder.resume(expected, PriceTick(3000)).unwrap();
+    let foreign = bidder.on_outcome(&sale.verified, &other.outcome, &other.verdict).map(|_| ());
+    assert_eq!(foreign, Err(RoleError::OtherAuction { expected, found }));
+}
+
+/// A sale in which the second score is paid: the winner takes it, whatever it bid itself.
+#[test]
+fn a_second_score_from_ask_to_meeting() {
+    let committee = committee(&[1, 1, 1, 1]);
+    let sale = sale_by(&committee, second_score(), None, &secrets());
+    let Verdict::Won { bid: 1, price, proven_best: true, .. } = sale.verdict else {
+        panic!("{:?}", sale.verdict)
+    };
+    assert!(price > sale.verified.terms().tick.price(PriceTick(3000)));
+    assert_eq!(sale.met.0, sale.met.1);
+    // A bidder that asked more than it would be paid refuses.
+    let mut dear = Bidder::new(station(1).0, station(1).1, Fixed(3000));
+    dear.resume(sale.verified.id(), PriceTick(60_000)).unwrap();
+    let refused = dear.on_outcome(&sale.verified, &sale.outcome, &sale.verdict);
+    assert_eq!(refused.map(|_| ()), Err(RoleError::OtherPrice(sale.verified.id())));
 }
 
 #[test]

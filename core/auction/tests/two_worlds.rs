@@ -6,9 +6,13 @@
 mod world;
 
 use curve25519_dalek::{constants::RISTRETTO_BASEPOINT_TABLE, scalar::Scalar};
+use ohmesh_auction::{
+    intent::{Kappa, Terms},
+    outcome::Decision,
+};
 use ohmesh_units::{Canonical, InCell, to_postcard};
 use std::ops::Range;
-use world::{Sale, Secrets, committee, sale};
+use world::{Sale, Secrets, committee, sale, sale_by, second_score};
 
 /// A message's bytes and which of them may differ.
 struct Public {
@@ -74,21 +78,33 @@ fn public(sale: &Sale) -> Vec<Public> {
         let fields = Fields::new().hidden(32).open(1 + 1 + 1 + 32 * count).hidden(64);
         all.push(fields.end(format!("release {n}"), release.encode()));
     }
-    let win = sale.outcome.decision.win().unwrap();
-    let outcome = Fields::new()
+    all.push(outcome(sale, count));
+    all.push(Fields::new().hidden(32).open(32).hidden(32).end("accept".into(), sale.accept.encode()));
+    all
+}
+
+fn outcome(sale: &Sale, count: usize) -> Public {
+    let (shown, differences, ranges) = match &sale.outcome.decision {
+        Decision::Best(win) => (to_postcard(&win.price).len(), count, 641),
+        Decision::SecondScore(payment) => (to_postcard(&payment.steps).len(), count + 6, 769),
+        other => panic!("{other:?}"),
+    };
+    let fields = Fields::new()
         .hidden(32) // auction
-        .open(1 + 1 + 32 + to_postcard(&win.price).len())
+        .open(1 + 1 + 32 + shown)
         .open(32) // encapsulated key, from the same seed
         .open(2)
         .hidden(177) // award
         .open(1)
-        .hidden(32 * count) // differences
+        .hidden(32 * differences)
         .hidden(3 * 32) // proof
         .open(2)
-        .hidden(641); // range proof of four differences: three others and the reserve
-    all.push(outcome.end("outcome".into(), sale.outcome.encode()));
-    all.push(Fields::new().hidden(32).open(32).hidden(32).end("accept".into(), sale.accept.encode()));
-    all
+        .hidden(ranges);
+    let fields = match &sale.outcome.decision {
+        Decision::SecondScore(_) => fields.open(1).hidden(64 * (count + 1)), // which of them set the pay
+        _ => fields,
+    };
+    fields.end("outcome".into(), sale.outcome.encode())
 }
 
 fn worlds() -> (Sale, Sale, [Secrets; 2]) {
@@ -106,9 +122,26 @@ fn worlds() -> (Sale, Sale, [Secrets; 2]) {
 #[test]
 fn public_bytes_differ_only_where_they_are_sealed() {
     let (one, other, _) = worlds();
+    differ_only_where_sealed(&one, &other);
+}
+
+/// By second score also the winner's own price is sealed, and which bid set the pay, and by how much it was rounded.
+#[test]
+fn a_second_score_shows_neither_the_winners_price_nor_who_set_the_pay() {
+    let committee = committee(&[1, 1, 1, 1]);
+    let secrets =
+        |position, prices: &[u16]| Secrets { position, reserve: 1_000_000, prices: prices.to_vec() };
+    let terms = Terms { kappa: Kappa::NONE, ..second_score() };
+    let one = secrets(InCell { x: 120, y: 77 }, &[5000, 3000, 6000, 41_000]);
+    let other = secrets(InCell { x: 90, y: 201 }, &[7000, 2100, 9000, 4999]);
+    let sale = |secrets| sale_by(&committee, terms.clone(), None, secrets);
+    differ_only_where_sealed(&sale(&one), &sale(&other));
+}
+
+fn differ_only_where_sealed(one: &Sale, other: &Sale) {
     assert_eq!(one.verdict, other.verdict, "the worlds agree on what is public");
     assert_ne!(one.intent, other.intent, "and are two");
-    for (a, b) in public(&one).iter().zip(public(&other)) {
+    for (a, b) in public(one).iter().zip(public(other)) {
         assert_eq!(a.bytes.len(), b.bytes.len(), "{}", a.name);
         assert_eq!(a.hidden, b.hidden, "{}", a.name);
         for at in 0..a.bytes.len() {

@@ -72,6 +72,80 @@ fn lock_inconsistent_with_the_commitment() {
     assert_eq!(bent.verify(&intent, key, AT), Err(BidError::Link { station: station(1) }));
 }
 
+/// A rival's hidden price, less one tick: the commitment is easily made, the proof is not.
+#[test]
+fn underbidding_a_commitment_without_knowing_it() {
+    let (key, intent) = (&committee().0, intent(1));
+    let victim = bid(&intent, 1, 4200);
+    let c = Point::new(victim.c.point() - G).unwrap();
+    let refused = Err(BidError::Link { station: station(2) });
+    let mauled = Bid { station: station(2), c, ..victim.clone() };
+    assert_eq!(mauled.verify(&intent, key, AT), refused);
+    // With a proof of its own, for what it hopes to be the price.
+    let mut transcript = transcript(&intent, key, station(2), &c, &victim.d);
+    let relations = relations(&intent, key, &c, &victim.d);
+    let guess = [Scalar::from(4199u16), random_scalar(&mut rng(9))];
+    let link = LinearProof::prove(&mut transcript, &relations, &guess, &mut rng(9));
+    assert_eq!(Bid { link, ..mauled }.verify(&intent, key, AT), refused);
+}
+
+/// An auction of one's own, in which a puppet bids with somebody else's lock, so that the committee opens it. As it
+/// is, and times a factor that hides where it is from.
+#[test]
+fn copied_lock_in_an_auction_of_ones_own() {
+    let (key, theirs, own, mut rng) = (&committee().0, intent(1), intent(2), rng(9));
+    let victim = bid(&theirs, 1, 4200);
+    for factor in [1u8, 2] {
+        let d = Point::new(Scalar::from(factor) * victim.d.point()).unwrap();
+        let r = random_scalar(&mut rng);
+        let c = Point::new(commit(1, &r, &key.h())).unwrap();
+        let mut transcript = transcript(&own, key, station(2), &c, &d);
+        let relations = relations(&own, key, &c, &d);
+        let link = LinearProof::prove(&mut transcript, &relations, &[Scalar::ONE, r], &mut rng);
+        let values = [(1, r)];
+        let range =
+            RangeProof::prove(key.ranges(), Width::Price, &[c.point()], &values, &transcript, &mut rng)
+                .unwrap();
+        let puppet = Bid { auction: own.id(), station: station(2), c, d, link, range };
+        assert_eq!(puppet.verify(&own, key, AT), Err(BidError::Link { station: station(2) }));
+    }
+}
+
+/// A price below zero would be the least score of all.
+#[test]
+fn price_below_zero() {
+    let (key, intent, mut rng) = (&committee().0, intent(1), rng(9));
+    let r = random_scalar(&mut rng);
+    let c = Point::new(r * key.h().point() - G).unwrap();
+    let d = Point::new(r * intent.commitments().pk.point()).unwrap();
+    let mut transcript = transcript(&intent, key, station(1), &c, &d);
+    let relations = relations(&intent, key, &c, &d);
+    let link = LinearProof::prove(&mut transcript, &relations, &[-Scalar::ONE, r], &mut rng);
+    let (shown, values) = (commit(1, &r, &key.h()), [(1, r)]);
+    let range =
+        RangeProof::prove(key.ranges(), Width::Price, &[shown], &values, &transcript, &mut rng).unwrap();
+    let forged = Bid { auction: intent.id(), station: station(1), c, d, link, range };
+    let error = RangeError::Failed;
+    assert_eq!(forged.verify(&intent, key, AT), Err(BidError::Range { station: station(1), error }));
+}
+
+/// Sealed under another H, so that no quorum opens it: the key claims the same zone and epoch.
+#[test]
+fn other_epochs_h() {
+    let (intent, (other, _)) = (
+        intent(1),
+        crate::key::solo(
+            crate::testing::ZONE,
+            crate::testing::EPOCH,
+            crate::key::ValidatorIndex(0),
+            &mut rng(1),
+        ),
+    );
+    let forged = Bid::create(&intent, &other, station(1), PriceTick(1), &mut rng(2)).unwrap();
+    let refused = Err(BidError::Link { station: station(1) });
+    assert_eq!(forged.verify(&intent, &committee().0, AT), refused);
+}
+
 /// Cheat 17: a price above the cap, under the range proof of one within it.
 #[test]
 fn price_out_of_range() {
@@ -95,12 +169,13 @@ fn price_out_of_range() {
 #[test]
 fn identity_or_non_canonical_point() {
     let honest = bid(&intent(1), 1, 4200);
-    let at = 1 + 64;
-    assert_eq!(honest.encode()[at..at + 32], honest.c.to_bytes());
-    for bad in [[0; 32], [0xff; 32]] {
-        let mut bytes = honest.encode();
-        bytes[at..at + 32].copy_from_slice(&bad);
-        assert!(matches!(Bid::decode(&bytes), Err(DecodeError::Malformed { .. })));
+    for (at, point) in [(1 + 64, honest.c), (1 + 96, honest.d)] {
+        assert_eq!(honest.encode()[at..at + 32], point.to_bytes());
+        for bad in [[0; 32], [0xff; 32]] {
+            let mut bytes = honest.encode();
+            bytes[at..at + 32].copy_from_slice(&bad);
+            assert!(matches!(Bid::decode(&bytes), Err(DecodeError::Malformed { .. })));
+        }
     }
 }
 

@@ -180,6 +180,8 @@ pub(crate) enum Width {
     Price,
     /// The reserve in score units: 32 bits.
     Reserve,
+    /// Detours by road: 16 bits, [`CHUNK`] to a proof.
+    Road,
     /// Differences of scores: 32 bits, [`CHUNK`] to a proof.
     Score,
 }
@@ -188,7 +190,7 @@ impl Width {
     fn bits(self) -> usize {
         match self {
             Self::Position => 8,
-            Self::Price => 16,
+            Self::Price | Self::Road => 16,
             Self::Reserve | Self::Score => 32,
         }
     }
@@ -197,7 +199,7 @@ impl Width {
         match self {
             Self::Position => 2,
             Self::Price | Self::Reserve => 1,
-            Self::Score => CHUNK,
+            Self::Road | Self::Score => CHUNK,
         }
     }
 }
@@ -209,13 +211,14 @@ pub(crate) struct Ranges {
     position: OnceLock<RangeParameters<RistrettoPoint>>,
     price: OnceLock<RangeParameters<RistrettoPoint>>,
     reserve: OnceLock<RangeParameters<RistrettoPoint>>,
+    road: OnceLock<RangeParameters<RistrettoPoint>>,
     score: OnceLock<RangeParameters<RistrettoPoint>>,
 }
 
 impl Ranges {
     pub(crate) fn new(h: Point) -> Self {
-        let (position, price, reserve, score) = Default::default();
-        Self { h, position, price, reserve, score }
+        let (position, price, reserve, road, score) = Default::default();
+        Self { h, position, price, reserve, road, score }
     }
 
     fn get(&self, width: Width) -> &RangeParameters<RistrettoPoint> {
@@ -223,6 +226,7 @@ impl Ranges {
             Width::Position => &self.position,
             Width::Price => &self.price,
             Width::Reserve => &self.reserve,
+            Width::Road => &self.road,
             Width::Score => &self.score,
         };
         slot.get_or_init(|| {

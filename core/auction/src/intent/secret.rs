@@ -1,13 +1,13 @@
 //! What only the buyer knows of its intent.
 
-use super::Reserve;
+use super::{Reserve, VerifiedIntent};
 use crate::{
     group::{price_of_point, random_scalar},
     release::Opening,
     score::Score,
 };
 use curve25519_dalek::scalar::Scalar;
-use ohmesh_units::{InCell, PriceTick};
+use ohmesh_units::{InCell, PriceTick, StationId};
 use rand_core::CryptoRng;
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -64,9 +64,20 @@ impl BuyerSecret {
         opened.map(|(bid, point)| price_of_point(&(bid.c.point() - self.b * point.point()))).collect()
     }
 
-    /// The score of a price at a station, or `None` if the station is too far away to be eligible.
-    pub fn score(&self, terms: &super::Terms, station: InCell, price: PriceTick) -> Option<Score> {
-        Score::new(terms, self.position(), station, price)
+    /// The score of a price at a station, or `None` if the station is too far away to be eligible, or if this is not
+    /// the secret of the intent.
+    pub fn score(
+        &self,
+        intent: &VerifiedIntent,
+        station: StationId,
+        position: InCell,
+        price: PriceTick,
+    ) -> Option<Score> {
+        let terms = intent.terms();
+        match intent.road(station) {
+            Some(_) => intent.open_road(station, self).map(|road| Score::by_road(terms, road, price)),
+            None => Score::new(terms, self.position(), position, price),
+        }
     }
 
     /// The bytes to store, where only the buyer reads them: version, x, y, reserve (big-endian), then five scalars.

@@ -1,5 +1,6 @@
 //! The public half of an intent: what is wanted, by when, under which rules.
 
+use crate::outcome::Payment;
 use ohmesh_units::{Area, Energy, Money, Power, Price, PriceTick, PublicKey, TickSize, Timestamp, ZoneId};
 use serde::{Deserialize, Serialize};
 
@@ -53,10 +54,16 @@ impl Terms {
     }
 
     /// The reserve that is worth at most `money` in all, detour included: money in whole score units, rounded down.
+    /// Second-score pricing rounds what is paid up and the price to micro-units, so there it leaves room for both.
     /// `None` if it is negative or 32 bits cannot say it. A score unit is one tick for one kWh.
     pub fn reserve_of(&self, money: Money) -> Option<Reserve> {
-        let units = money.as_micro() / i64::from(self.tick.as_micro_per_kwh());
-        u32::try_from(units).ok().filter(|_| !money.is_negative()).map(Reserve)
+        let (room_units, room_micro) = match self.pricing {
+            Pricing::FirstPrice => (0, 0),
+            Pricing::SecondScore => (i64::from(Payment::STEP) - 1, i64::from(self.energy.as_kwh()) / 2),
+        };
+        let spendable = money.as_micro().checked_sub(room_micro).filter(|micro| *micro >= 0)?;
+        let units = spendable / i64::from(self.tick.as_micro_per_kwh()) - room_units;
+        u32::try_from(units).ok().map(Reserve)
     }
 }
 
@@ -210,11 +217,16 @@ impl From<Connectors> for u16 {
     }
 }
 
-/// What the winner is paid. The order of variants is the wire format: only append.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+/// What the winner is paid; the first price by default. The order of variants is the wire format: only append.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum Pricing {
     /// The winner is paid the price it bid.
+    #[default]
     FirstPrice,
+    /// The winner is paid what it could have asked and still won, rounded up to [`Payment::STEP`]. Only where the
+    /// best is promised. It tells losing bidders far more about the buyer's position than a first price does: off by
+    /// default.
+    SecondScore,
 }
 
 /// How the winner is chosen, fixed before the first bid. The order of variants is the wire format: only append.
@@ -224,6 +236,19 @@ pub enum Choice {
     BestProvable,
     /// The buyer picks any bid; the outcome is marked so and proves only the price.
     OwnChoice,
+    /// As [`Choice::BestProvable`], with detours by road: those of the table that the intent commits to. A station
+    /// that is not in the table counts by its straight line.
+    BestByRoad,
+}
+
+impl Choice {
+    /// Whether the outcome proves that the winner is the best.
+    pub fn promises_best(self) -> bool {
+        match self {
+            Self::BestProvable | Self::BestByRoad => true,
+            Self::OwnChoice => false,
+        }
+    }
 }
 
 /// The most a buyer would spend, in score units, detour included. Secret: the intent holds a commitment to it.

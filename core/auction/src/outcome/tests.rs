@@ -1,7 +1,14 @@
-use super::{statement::Side, *};
+mod road;
+mod second_score;
+
+use super::{
+    prove::Witness,
+    statement::{Statement, Values},
+    *,
+};
 use crate::{
     group::{Point, commit, random_scalar, signed, times_g},
-    intent::{BuyerSecret, EnergyKwh, Kappa, Terms},
+    intent::{BuyerSecret, Choice, EnergyKwh, Kappa, Terms},
     score::Score,
     seal::Sealed,
     testing::{Auction, BUYER_AT, rng, terms},
@@ -27,33 +34,39 @@ impl Auction {
         offers.iter().map(|offer| offer.score.0.into()).collect()
     }
 
-    /// Proves what it is told with an honest link, over whatever `scores` say; where a difference is negative, the range
-    /// proof is made for its magnitude.
+    /// What an honest prover would put into the commitments.
+    fn witness(&self, decision: &Decision) -> Witness {
+        Witness::of(&self.intent, &self.secret, &self.offers(), decision)
+    }
+
     fn forge(&mut self, decision: Decision, scores: &[i64], secret: &BuyerSecret) -> Outcome {
+        let (scores, detours) = (scores.to_vec(), vec![0; scores.len()]);
+        self.forge_with(decision, &Witness { scores, detours, free: vec![], setter: 0 }, secret)
+    }
+
+    /// Proves what it is told with an honest link, over whatever the witness says; where a difference is negative,
+    /// the range proof is made for its magnitude.
+    fn forge_with(&mut self, decision: Decision, witness: &Witness, secret: &BuyerSecret) -> Outcome {
         let Self { key, intent, bids, opening, rng, .. } = self;
         let statement = Statement::new(key, intent, bids, opening, &decision).unwrap();
-        let value = |side| match side {
-            Side::Bid(at) => scores[at],
-            Side::Reserve => i64::from(secret.reserve),
-        };
-        let values: Vec<(i64, Scalar)> = statement
-            .each()
-            .iter()
-            .map(|c| (value(c.plus) - value(c.minus) - i64::from(c.slack), random_scalar(rng)))
-            .collect();
+        let Witness { scores, detours, free, setter } = witness;
+        let known = Values { scores, detours, reserve: secret.reserve.into(), free };
+        let values: Vec<(i64, Scalar)> =
+            statement.values(&known).into_iter().map(|value| (value, random_scalar(rng))).collect();
         let h = key.h();
         let committed = |(value, blinding): &(i64, Scalar)| times_g(&signed(*value)) + blinding * h.point();
         let differences: Vec<Point> = values.iter().map(|v| Point::new(committed(v)).unwrap()).collect();
         let blindings: Vec<Scalar> = values.iter().map(|(_, blinding)| *blinding).collect();
         let (mut transcript, sum) = statement.transcript(&differences);
-        let witness = [secret.b, statement.blinding(&sum, secret, &blindings)];
+        let link_witness = [secret.b, statement.blinding(&sum, secret, &blindings)];
         let relations = statement.relations(&sum, &differences);
-        let link = LinearProof::prove(&mut transcript, &relations, &witness, rng);
+        let link = LinearProof::prove(&mut transcript, &relations, &link_witness, rng);
+        let setter = statement.prove_setter(&mut transcript, &differences, &blindings, *setter, rng);
         let shown: Vec<(u64, Scalar)> = values.iter().map(|(v, b)| (v.unsigned_abs(), *b)).collect();
         let points: Vec<RistrettoPoint> = shown.iter().map(|(v, b)| commit(*v, b, &h)).collect();
         let ranges =
             RangeProof::prove(key.ranges(), Width::Score, &points, &shown, &transcript, rng).unwrap();
-        Outcome { auction: intent.id(), decision, differences, link, ranges }
+        Outcome { auction: intent.id(), decision, differences, link, ranges, setter }
     }
 }
 
@@ -189,6 +202,62 @@ fn range_proof_of_another_auction() {
     other.rng = rng(99);
     let swapped = Outcome { ranges: other.outcome().ranges, ..one.outcome() };
     assert_eq!(one.verify(&swapped), RANGE);
+}
+
+/// Before a quorum has released, the buyer has nothing to decide over, and an opening of its own making does not
+/// hold.
+#[test]
+fn early_outcome() {
+    let mut auction = Auction::tied();
+    let refused =
+        Opening::combine(&auction.key, &auction.intent, &auction.bids, &auction.releases[..4]).map(|_| ());
+    assert_eq!(refused, Err(crate::release::ReleaseError::TooFewShares { found: 4, threshold: 5 }));
+    // Under t = 1 the locks themselves would be the opening.
+    let made_up = {
+        let bytes = auction.opening.encode();
+        let mut bent = bytes[..bytes.len() - 32 * auction.bids.len()].to_vec();
+        auction.bids.iter().for_each(|bid| bent.extend(bid.d.to_bytes()));
+        Opening::decode(&bent).unwrap()
+    };
+    let Auction { intent, secret, bids, .. } = &auction;
+    let refused = Offer::open(intent, secret, bids, &made_up);
+    assert_eq!(refused, Err(OutcomeError::DoesNotOpen { bid: 0 }));
+    let refused = Opening::in_the_open(&auction.key, intent, bids).map(|_| ());
+    assert_eq!(refused, Err(crate::release::ReleaseError::OtherKey(intent.id())));
+    let (decision, scores, secret) =
+        (Decision::Best(auction.win(1, 3000)), auction.scores(), auction.secret.clone());
+    let honest = std::mem::replace(&mut auction.opening, made_up);
+    let outcome = auction.forge(decision, &scores, &secret);
+    assert_eq!(auction.verify(&outcome), LINK);
+    auction.opening = honest;
+    assert_eq!(auction.verify(&outcome), LINK);
+}
+
+/// The same bids in another order, so that another tie wins.
+#[test]
+fn bids_in_another_order() {
+    let mut auction = Auction::tied();
+    let outcome = auction.outcome();
+    auction.bids.swap(4, 5);
+    assert_eq!(auction.verify(&outcome), LINK);
+    let (decision, scores, secret) =
+        (Decision::Best(auction.win(1, 3000)), [200_000; 6], auction.secret.clone());
+    let forged = auction.forge(decision, &scores, &secret);
+    assert_eq!(auction.verify(&forged), LINK, "each opening is of its own bid");
+}
+
+/// Cheat 18, for outcomes.
+#[test]
+fn identity_or_non_canonical_point() {
+    let outcome = Auction::tied().outcome();
+    let bytes = outcome.encode();
+    let point = outcome.differences[3].to_bytes();
+    let at = bytes.windows(32).position(|bytes| bytes == point).unwrap();
+    for bad in [[0; 32], [0xff; 32]] {
+        let mut bent = bytes.clone();
+        bent[at..at + 32].copy_from_slice(&bad);
+        assert!(matches!(Outcome::decode(&bent), Err(ohmesh_units::DecodeError::Malformed { .. })));
+    }
 }
 
 #[test]

@@ -104,6 +104,35 @@ fn release_of_other_bids() {
     assert_eq!(release.verify(key, intent, &many), Err(refused));
 }
 
+/// Shares of another key, also of one that claims the same zone and epoch.
+#[test]
+fn release_by_the_shares_of_another_epoch() {
+    let auction = Auction::tied();
+    let (key, intent, bids) = (&auction.key, &auction.intent, &auction.bids);
+    let solo = |epoch| crate::key::solo(crate::testing::ZONE, epoch, ValidatorIndex(0), &mut rng(60));
+    let (_, older) = solo(crate::testing::EPOCH - 1);
+    let refused = Release::create(&older, key, intent, bids, &mut rng(50));
+    assert_eq!(refused, Err(ReleaseError::OtherKey(intent.id())));
+    let (other, shares) = solo(crate::testing::EPOCH);
+    let forged = Release::create(&shares, &other, intent, bids, &mut rng(50)).unwrap();
+    let refused = ReleaseError::WrongShare { validator: ValidatorIndex(0), share: 1 };
+    assert_eq!(forged.verify(key, intent, bids), Err(refused));
+}
+
+/// Cheat 18, for releases.
+#[test]
+fn identity_or_non_canonical_point() {
+    let honest = release(&Auction::tied(), 1);
+    let bytes = honest.encode();
+    let point = honest.shares[0].points[2].to_bytes();
+    let at = bytes.windows(32).position(|bytes| bytes == point).unwrap();
+    for bad in [[0; 32], [0xff; 32]] {
+        let mut bent = bytes.clone();
+        bent[at..at + 32].copy_from_slice(&bad);
+        assert!(matches!(Release::decode(&bent), Err(ohmesh_units::DecodeError::Malformed { .. })));
+    }
+}
+
 #[test]
 fn release_for_another_auction() {
     let (one, other) =

@@ -4,7 +4,7 @@ use super::RoleError;
 use crate::{
     award::{Accept, Award},
     bid::Bid,
-    intent::VerifiedIntent,
+    intent::{Pricing, Terms, VerifiedIntent},
     key::EpochKey,
     outcome::{Outcome, Verdict},
     seal::SealSecret,
@@ -91,19 +91,9 @@ impl<S: Strategy> Bidder<S> {
         if self.open.contains_key(&intent.id()) {
             return Err(RoleError::BidTwice(intent.id()));
         }
-        let terms = intent.terms();
-        if site.power < terms.power_min {
-            return Ok(vec![BidderAction::Pass(PassReason::Power)]);
-        }
-        let ask = Ask {
-            energy: terms.energy.energy(),
-            start: site.start,
-            power: site.power,
-            load_permille: site.load_permille,
-            price_cap: terms.price_cap(),
-        };
-        let Some(price) = self.strategy.price(&ask).and_then(|price| terms.tick.ticks_at_least(price)) else {
-            return Ok(vec![BidderAction::Pass(PassReason::Price)]);
+        let price = match ask_price(&self.strategy, intent.terms(), site) {
+            Ok(price) => price,
+            Err(reason) => return Ok(vec![BidderAction::Pass(reason)]),
         };
         let bid = Bid::create(intent, key, self.station, price, rng)?;
         self.resume(intent.id(), price)?;
@@ -123,14 +113,19 @@ impl<S: Strategy> Bidder<S> {
             return Err(RoleError::OtherAuction { expected: auction, found: outcome.auction });
         }
         let bid = self.open.get(&auction).ok_or(RoleError::NoBid(auction))?;
+        let asked = intent.terms().tick.price(*bid);
         let actions = match (verdict, outcome.decision.win()) {
-            (Verdict::Won { station, .. }, Some(win))
+            (Verdict::Won { station, price, .. }, Some(win))
                 if *station == self.station && win.station == *station =>
             {
-                if win.price != *bid {
+                let is_kept = match intent.terms().pricing {
+                    Pricing::FirstPrice => win.price == Some(*bid),
+                    Pricing::SecondScore => *price >= asked,
+                };
+                if !is_kept {
                     return Err(RoleError::OtherPrice(auction));
                 }
-                let award = Award::open(&win.award, intent, self.station, &self.seal)?;
+                let award = Award::open(win.award, intent, self.station, &self.seal)?;
                 vec![BidderAction::Accept(Accept::of(outcome, self.station)), BidderAction::Meet(award)]
             }
             _ => vec![BidderAction::Lost],
@@ -144,6 +139,26 @@ impl<S: Strategy> Bidder<S> {
         self.open.remove(auction).ok_or(RoleError::NoBid(*auction))?;
         Ok(vec![BidderAction::Lost])
     }
+}
+
+/// What a strategy asks for at a site, in ticks, or why it stays out.
+pub(super) fn ask_price(
+    strategy: &impl Strategy,
+    terms: &Terms,
+    site: &Site,
+) -> Result<PriceTick, PassReason> {
+    if site.power < terms.power_min {
+        return Err(PassReason::Power);
+    }
+    let ask = Ask {
+        energy: terms.energy.energy(),
+        start: site.start,
+        power: site.power,
+        load_permille: site.load_permille,
+        price_cap: terms.price_cap(),
+    };
+    let price = strategy.price(&ask).and_then(|price| terms.tick.ticks_at_least(price));
+    price.ok_or(PassReason::Price)
 }
 
 impl<S> fmt::Debug for Bidder<S> {

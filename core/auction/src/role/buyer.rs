@@ -4,7 +4,7 @@ use super::RoleError;
 use crate::{
     award::{Accept, Award},
     bid::LedgeredBid,
-    intent::{BuyerSecret, Choice, Intent, Reserve, Terms, VerifiedIntent},
+    intent::{BuyerSecret, Choice, Intent, Reserve, RoadDetour, Terms, VerifiedIntent},
     key::{EpochKey, ValidatorIndex},
     outcome::{Offer, Outcome},
     release::{Opening, Release, ReleaseError, VerifiedRelease},
@@ -80,6 +80,21 @@ impl Buyer {
         rng: &mut impl CryptoRng,
     ) -> Result<(Self, BuyerAction), RoleError> {
         let (intent, secret) = Intent::create(terms, position, reserve, &key, rng)?;
+        let verified = intent.verify(&key)?;
+        let buyer = Self::resume(verified, secret, key);
+        Ok((buyer, BuyerAction::PublishIntent(Box::new(intent))))
+    }
+
+    /// Asks for energy where detours count by road: makes the intent with the table of `roads`, stations ascending.
+    pub fn ask_by_road(
+        terms: Terms,
+        position: InCell,
+        reserve: Reserve,
+        roads: &[(StationId, RoadDetour)],
+        key: EpochKey,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Self, BuyerAction), RoleError> {
+        let (intent, secret) = Intent::create_by_road(terms, position, reserve, roads, &key, rng)?;
         let verified = intent.verify(&key)?;
         let buyer = Self::resume(verified, secret, key);
         Ok((buyer, BuyerAction::PublishIntent(Box::new(intent))))
@@ -196,9 +211,9 @@ impl Buyer {
             return Err(self.wrong_step());
         };
         let offer = match (self.intent.terms().choice, choice) {
-            (Choice::BestProvable, None) => offers.first(),
             (Choice::OwnChoice, Some(bid)) => offers.iter().find(|offer| offer.bid == bid),
-            _ => return Err(RoleError::ChoiceRule(auction)),
+            (Choice::OwnChoice, None) | (_, Some(_)) => return Err(RoleError::ChoiceRule(auction)),
+            (_, None) => offers.first(),
         };
         let offer = offer.ok_or(RoleError::NoSuchBid { auction, bid: choice.unwrap_or(0) })?;
         let bids: Vec<LedgeredBid> = candidates.iter().map(|candidate| candidate.bid.clone()).collect();

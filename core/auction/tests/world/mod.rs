@@ -142,12 +142,20 @@ pub fn station(n: usize) -> (StationId, SealSecret, InCell) {
 }
 
 pub fn sale(committee: &Committee, choice: Option<usize>, secrets: &Secrets) -> Sale {
-    let key = &committee.key;
     let rule = if choice.is_some() { Choice::OwnChoice } else { Choice::BestProvable };
+    sale_by(committee, terms(rule), choice, secrets)
+}
+
+/// Terms under which the second score is paid.
+pub fn second_score() -> Terms {
+    Terms { pricing: Pricing::SecondScore, ..terms(Choice::BestProvable) }
+}
+
+pub fn sale_by(committee: &Committee, terms: Terms, choice: Option<usize>, secrets: &Secrets) -> Sale {
+    let key = &committee.key;
     let mut buyer_rng = rng(1);
     let (mut buyer, action) =
-        Buyer::ask(terms(rule), secrets.position, Reserve(secrets.reserve), key.clone(), &mut buyer_rng)
-            .unwrap();
+        Buyer::ask(terms, secrets.position, Reserve(secrets.reserve), key.clone(), &mut buyer_rng).unwrap();
     let BuyerAction::PublishIntent(intent) = action else { panic!("{action:?}") };
     let verified = intent.verify(key).unwrap();
 
