@@ -143,7 +143,23 @@ impl Daemon {
 
 enum Incoming {
     Event(Event),
-    Query(Asker, Query, oneshot::Sender<Answer>),
+    Question(Question),
+}
+
+struct Question {
+    asker: Asker,
+    query: Query,
+    reply: oneshot::Sender<Answer>,
+}
+
+impl Question {
+    /// How many signatures it makes the agent check.
+    fn signatures(&self) -> usize {
+        match &self.query {
+            Query::Submit(signed) => signed.signatures.len(),
+            _ => 0,
+        }
+    }
 }
 
 struct Core<D> {
@@ -183,17 +199,41 @@ impl<D: Disk> Core<D> {
                 }
                 incoming = self.events.recv() => match incoming {
                     Some(Incoming::Event(event)) => self.agent.handle(self.now(), event)?,
-                    Some(Incoming::Query(asker, query, reply)) => {
-                        let (answer, effects) = self.agent.answer(self.now(), asker, query)?;
-                        // Whoever asked may have gone; that is no concern of the ledger.
-                        let _ = reply.send(answer);
-                        effects
-                    }
+                    Some(Incoming::Question(first)) => self.answer(first)?,
                     None => return Ok(()),
                 },
             };
             self.perform(effects);
         }
+    }
+
+    /// Answers a question and those that wait behind it, up to the next event, which is handled after them: the signatures
+    /// of transactions that phones send at the same time are checked together.
+    fn answer(&mut self, first: Question) -> Result<Vec<Effect>, DaemonError> {
+        let mut signatures = first.signatures();
+        let (mut questions, mut replies) = (vec![(first.asker, first.query)], vec![first.reply]);
+        let mut event = None;
+        while questions.len() < TOGETHER_MAX && signatures < TOGETHER_MAX && event.is_none() {
+            match self.events.try_recv() {
+                Ok(Incoming::Question(next)) => {
+                    signatures += next.signatures();
+                    questions.push((next.asker, next.query));
+                    replies.push(next.reply);
+                }
+                Ok(Incoming::Event(next)) => event = Some(next),
+                Err(_) => break,
+            }
+        }
+        let (answers, mut effects) = self.agent.answer_all(self.now(), questions)?;
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            // Whoever asked may have gone; that is no concern of the ledger.
+            let _ = reply.send(answer);
+        }
+        if let Some(event) = event {
+            self.perform(effects);
+            effects = self.agent.handle(self.now(), event)?;
+        }
+        Ok(effects)
     }
 
     fn now(&self) -> ohmesh_units::Timestamp {
@@ -522,7 +562,8 @@ async fn read(peer: Peer, inbox: mpsc::Sender<Incoming>) {
                     }
                 };
                 let (answer, answered) = oneshot::channel();
-                if inbox.send(Incoming::Query(asker, query, answer)).await.is_err() {
+                let question = Question { asker, query, reply: answer };
+                if inbox.send(Incoming::Question(question)).await.is_err() {
                     return;
                 }
                 tokio::spawn(async move {
@@ -541,6 +582,9 @@ async fn read(peer: Peer, inbox: mpsc::Sender<Incoming>) {
 
 /// Events that wait for the core, at most; beyond, peers wait, and QUIC makes them.
 const INBOX: usize = 1_024;
+/// Questions that are answered together at most, and about as many signatures of theirs that are checked together: more are
+/// hardly checked faster, and these take some 20 ms, for which votes wait.
+pub const TOGETHER_MAX: usize = 1_024;
 /// Messages that wait for one peer, at most: some seconds of votes; blocks are shared, not copied.
 const OUTBOX: usize = 1_024;
 /// First and longest pause before dialling again.

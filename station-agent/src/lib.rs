@@ -20,9 +20,10 @@
 //! On disk, in `data_dir`: `blocks.log` and `blocks-<height>.log` (decided blocks with certificates), `snapshot-<height>.log`
 //! (the whole state after some blocks, the newest two), `chain.index` (which of both there are), `hand-overs.log` (how the
 //! zone passed from epoch to epoch, for ever), `wal.log` (what was said at the height that is being decided), `vote.keys`
-//! (the keys it votes with), `lock` (one process at a time). A restart takes the newest snapshot that reads and executes the
-//! blocks after it; an agent that lost its folder fetches a snapshot from its peers. It has lost its vote key with the
-//! folder, and votes again when the next epoch has begun.
+//! (the keys it votes with), `evidence.log` (proof against validators that the ledger does not have yet),
+//! `heights-<height>.index` (where the blocks of a closed part of the log lie), `lock` (one process at a time). A restart
+//! takes the newest snapshot that reads and executes the blocks after it; an agent that lost its folder fetches a snapshot
+//! from its peers. It has lost its vote key with the folder, and votes again when the next epoch has begun.
 
 #![deny(missing_docs)]
 

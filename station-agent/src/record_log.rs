@@ -47,6 +47,7 @@ pub struct RecordLog {
     name: String,
     seed: Hash,
     length: u64,
+    /// The frame in the making: room for its head, then what was collected. Empty if nothing was.
     waiting: Vec<u8>,
 }
 
@@ -115,7 +116,7 @@ impl RecordLog {
             };
             let whole_frame = if frame <= left {
                 let bytes = window.part(disk, log.length, frame).map_err(failed)?;
-                log.frame(bytes)
+                whole_frame(seed, log.length, bytes)
             } else {
                 None
             };
@@ -140,6 +141,9 @@ impl RecordLog {
     /// Collects one record for the next frame.
     pub fn push(&mut self, record: &[u8]) {
         let length = u32::try_from(record.len()).expect("records are bounded far below 4 GiB");
+        if self.waiting.is_empty() {
+            self.waiting.resize(HEAD, 0);
+        }
         self.waiting.extend_from_slice(&length.to_be_bytes());
         self.waiting.extend_from_slice(record);
     }
@@ -158,12 +162,13 @@ impl RecordLog {
         if self.waiting.is_empty() {
             return Ok(None);
         }
-        let payload = std::mem::take(&mut self.waiting);
-        let check = self.check(self.length, &payload);
+        let mut frame = std::mem::take(&mut self.waiting);
+        let (head, payload) = frame.split_at_mut(HEAD);
         let length = u32::try_from(payload.len()).expect("frames are bounded far below 4 GiB");
-        let frame = [&length.to_be_bytes()[..], &check.0, &payload].concat();
-        disk.append(&self.name, &frame).map_err(|error| LogError::Disk { file: self.file, error })?;
+        head[..4].copy_from_slice(&length.to_be_bytes());
+        head[4..].copy_from_slice(&check(self.seed, self.length, payload).0);
         let extent = Extent { offset: self.length + HEAD as u64, length: payload.len() };
+        disk.append(&self.name, &frame).map_err(|error| LogError::Disk { file: self.file, error })?;
         self.length += frame.len() as u64;
         Ok(Some(extent))
     }
@@ -173,15 +178,37 @@ impl RecordLog {
         disk.sync(&self.name).map_err(|error| LogError::Disk { file: self.file, error })
     }
 
-    /// The payload of a frame of this log.
+    /// The payload of a frame of this log, if it still matches its check.
     pub fn read(&self, disk: &dyn Disk, extent: Extent) -> Result<Vec<u8>, LogError> {
-        let read = disk.read_at(&self.name, extent.offset, extent.length);
-        read.map_err(|error| LogError::Disk { file: self.file, error })
+        Self::read_frame(disk, self.file, &self.name, self.seed, extent)
+    }
+
+    /// As [`RecordLog::read`], for the log in the file `name`, which is not opened: no more than the frame is read.
+    pub fn read_frame(
+        disk: &dyn Disk,
+        file: &'static str,
+        name: &str,
+        seed: Hash,
+        extent: Extent,
+    ) -> Result<Vec<u8>, LogError> {
+        let damaged = LogError::Damaged { file, offset: extent.offset };
+        let Some(start) = extent.offset.checked_sub(HEAD as u64) else { return Err(damaged) };
+        let read = disk.read_at(name, start, HEAD.saturating_add(extent.length));
+        let mut bytes = read.map_err(|error| LogError::Disk { file, error })?;
+        match whole_frame(seed, start, &bytes) {
+            Some(payload) if payload.len() == extent.length => Ok(bytes.split_off(HEAD)),
+            _ => Err(damaged),
+        }
     }
 
     /// Bytes of the whole file.
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Forgets what was collected and not written.
+    pub fn discard(&mut self) {
+        self.waiting.clear();
     }
 
     /// Forgets everything, durably.
@@ -191,18 +218,6 @@ impl RecordLog {
         self.waiting.clear();
         self.length = HEADER as u64;
         Ok(())
-    }
-
-    /// The whole frame at the front of `bytes`, which lie at the end of what has been read, if there is one.
-    fn frame<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
-        self.frame_at(self.length, bytes)
-    }
-
-    fn frame_at<'b>(&self, offset: u64, bytes: &'b [u8]) -> Option<&'b [u8]> {
-        let (length, rest) = bytes.split_first_chunk::<4>()?;
-        let (check, rest) = rest.split_first_chunk::<32>()?;
-        let payload = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        (self.check(offset, payload).0 == *check && !payload.is_empty()).then_some(payload)
     }
 
     /// Whether a whole frame lies behind the bad one at the front of `rest`: then the bad one was acknowledged once, as
@@ -217,15 +232,23 @@ impl RecordLog {
             }
             // Somebody may have laid out a block so that all of it looks like the beginnings of frames: rather than search
             // for hours or forget what may have been acknowledged, the log does not open.
-            hashed > SEARCH_BYTES_MAX || self.frame_at(self.length + at as u64, bytes).is_some()
+            hashed > SEARCH_BYTES_MAX || whole_frame(self.seed, self.length + at as u64, bytes).is_some()
         })
     }
+}
 
-    /// Binds a payload to its log and its place in it.
-    fn check(&self, offset: u64, payload: &[u8]) -> Hash {
-        const FRAME: Domain = Domain::new("ohmesh/1 log frame");
-        FRAME.hash(&[&self.seed.0, &offset.to_be_bytes(), payload])
-    }
+/// The payload of the whole frame at the front of `bytes`, which lie at `offset` of a log, if there is one.
+fn whole_frame(seed: Hash, offset: u64, bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (stated, rest) = rest.split_first_chunk::<32>()?;
+    let payload = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    (check(seed, offset, payload).0 == *stated && !payload.is_empty()).then_some(payload)
+}
+
+/// Binds a payload to its log and its place in it.
+fn check(seed: Hash, offset: u64, payload: &[u8]) -> Hash {
+    const FRAME: Domain = Domain::new("ohmesh/1 log frame");
+    FRAME.hash(&[&seed.0, &offset.to_be_bytes(), payload])
 }
 
 /// Part of a file, read ahead.

@@ -17,8 +17,8 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// Transactions in one message at most.
-    pub const TRANSACTIONS_MAX: usize = 256;
+    /// Transactions in one message at most: their signatures are checked as one batch, and more are hardly checked faster.
+    pub const TRANSACTIONS_MAX: usize = 1_024;
 }
 
 impl Canonical for Wire {

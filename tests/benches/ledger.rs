@@ -18,7 +18,8 @@ use ohmesh_units::{
     AccountId, Canonical, Domain, Energy, Hash, PublicKey, SigningKey, Timestamp, to_postcard,
 };
 use station_agent::{
-    disk::{Folder, Memory},
+    disk::{Disk, Folder, Memory},
+    record_log::{LogError, RecordLog},
     vote_keys::VoteKeys,
 };
 use std::{
@@ -35,7 +36,58 @@ const ACCOUNTS: u32 = 1_000_000;
 
 fn main() {
     weight_of_transactions();
+    pause_of_a_snapshot(ACCOUNTS / 10);
+    pause_of_a_snapshot(ACCOUNTS);
     proofs_of_a_million();
+}
+
+/// How long an agent that writes a snapshot does nothing else, in what parts, beside a plain write of as many bytes.
+fn pause_of_a_snapshot(accounts: u32) {
+    let (state, header, certificate) = state_of(accounts);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut disk = Folder::open(folder.path()).unwrap();
+    let nothing = |_: &mut dyn Disk, _, _: &[u8]| Ok::<(), LogError>(());
+    let seed = Hash::from(*state.zone_id());
+    let mut log = RecordLog::open_each(&mut disk, "snapshot", "snapshot.log", seed, nothing).unwrap();
+    let (start, mut chunking, mut longest) = (Instant::now(), Duration::ZERO, Duration::ZERO);
+    log.push(&state.manifest(&header, &certificate).encode());
+    log.write(&mut disk).unwrap();
+    for part in Part::ALL {
+        let mut from = part.first(state.roots());
+        loop {
+            let before = Instant::now();
+            let Some(chunk) = state.chunk(part, from, Chunk::LEAVES_MAX) else { break };
+            let bytes = chunk.encode();
+            chunking += before.elapsed();
+            log.push(&bytes);
+            log.write(&mut disk).unwrap();
+            longest = longest.max(before.elapsed());
+            from += u32::try_from(chunk.leaves.len()).unwrap();
+        }
+    }
+    let written = start.elapsed();
+    log.flush(&mut disk).unwrap();
+    let all = start.elapsed();
+    let bytes = vec![7; usize::try_from(log.length()).unwrap()];
+    let start = Instant::now();
+    disk.append("plain", &bytes).unwrap();
+    disk.sync("plain").unwrap();
+    let plain = start.elapsed();
+    let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+    println!(
+        "a snapshot of {} objects, {:.0} MB: {:.0} ms, {:.1} times a plain write of as many bytes",
+        state.objects().count(),
+        log.length() as f64 / 1e6,
+        ms(all),
+        all.as_secs_f64() / plain.as_secs_f64()
+    );
+    println!(
+        "  leaves and siblings {:.0} ms, checks and writes {:.0} ms, sync {:.0} ms; the longest chunk {:.1} ms",
+        ms(chunking),
+        ms(written - chunking),
+        ms(all - written),
+        ms(longest)
+    );
 }
 
 /// What transfers, holds, and the ends of holds leave on disk and in memory.
@@ -95,7 +147,7 @@ fn run(
             })
             .collect();
         let due = world.applied + signed.len();
-        world.gossip(&signed);
+        world.gossip(signed);
         world.run_until(due);
     }
 }
@@ -118,7 +170,7 @@ impl Weight {
 /// What a phone is sent to prove an account, where there are a million.
 fn proofs_of_a_million() {
     let start = Instant::now();
-    let (state, header) = a_million();
+    let (state, header, _) = state_of(ACCOUNTS);
     println!(
         "{} objects, restored from a certified snapshot in {:.0} s",
         state.objects().count(),
@@ -130,7 +182,8 @@ fn proofs_of_a_million() {
         let Object::Account(account) = account else { continue };
         let proofs: Vec<Proof> = state.prove_account(&account.id()).unwrap();
         proofs.iter().for_each(|proof| proof.verify(&header).unwrap());
-        let bytes: Vec<usize> = proofs.iter().map(|proof| proof.encode().len()).collect();
+        let sent = proofs.into_iter().map(Proof::without_owner);
+        let bytes: Vec<usize> = sent.map(|proof| proof.encode().len()).collect();
         of_one[0].push(bytes[0]);
         of_one[1].push(bytes[1]);
         of_all.push(bytes.iter().sum());
@@ -152,16 +205,16 @@ fn print_bytes(what: &str, mut bytes: Vec<usize>) {
 /// Objects of the genesis of this zone, or a few more.
 const FIRST_ACCOUNTS: usize = 16;
 
-/// A state of a million accounts that have both balances and three purchases each, restored from chunks against a header
+/// A state of so many accounts that have both balances and three purchases each, restored from chunks against a header
 /// that the zone's validator has certified. Owners are random bytes: as long as keys, and made a thousand times as fast.
-fn a_million() -> (State, Header) {
+fn state_of(accounts: u32) -> (State, Header, Certificate) {
     let created = Timestamp::from_millis(1_800_000_000_000);
     let zone = zone_file(&[1], Rules::default(), created).zone;
     let genesis = State::genesis(zone.clone());
     let mut objects: Vec<Vec<u8>> = genesis.objects().map(Canonical::encode).collect();
     let mut balances: [Vec<Vec<u8>>; 2] = Default::default();
     let mut totals = Totals::default();
-    for n in 0..ACCOUNTS {
+    for n in 0..accounts {
         let account = account(n);
         let id = account.id();
         objects.push(Object::Account(account).encode());
@@ -188,7 +241,7 @@ fn a_million() -> (State, Header) {
     (roots.objects, roots.energy.balances, roots.grid.balances) =
         (trees[0].root(), trees[1].root(), trees[2].root());
     let manifest = certified(&genesis, roots, totals);
-    let header = manifest.header.clone();
+    let (header, certificate) = (manifest.header.clone(), manifest.certificate.clone());
     let mut restore = Restore::begin(zone, genesis.validators().voters(), manifest).unwrap();
     for ((part, leaves), tree) in parts.into_iter().zip(trees) {
         for (from, leaves) in (0..).step_by(Chunk::LEAVES_MAX).zip(leaves.chunks(Chunk::LEAVES_MAX)) {
@@ -196,7 +249,7 @@ fn a_million() -> (State, Header) {
             restore.add(Chunk { part, from, leaves: leaves.to_vec(), siblings }).unwrap();
         }
     }
-    (restore.finish().unwrap(), header)
+    (restore.finish().unwrap(), header, certificate)
 }
 
 /// An account that has made three purchases.

@@ -13,11 +13,17 @@ use ohmesh_ledger::{Leg, SignedTransaction, Transaction};
 use ohmesh_units::{Canonical, SignatureCheck, SigningKey, verify_batch};
 use rusqlite::Connection;
 use station_agent::{
+    daemon::TOGETHER_MAX,
     disk::{Disk, Folder, Memory},
     wire::Wire,
 };
 use std::{
+    io,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 use world::{World, cpu_time, pay, sender};
@@ -41,19 +47,23 @@ fn main() {
 fn one_validator(senders: &[SigningKey]) {
     println!("one validator, one thread, files on a real disk, every block synced");
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut world = World::new(vec![Folder::open(&folder.path().join("agent")).unwrap()]);
+    let syncs = Syncs::default();
+    let disk = Counted { disk: Folder::open(&folder.path().join("agent")).unwrap(), syncs: syncs.clone() };
+    let mut world = World::new(vec![disk]);
     world.fund(senders);
     let mut rows = Rows::open(&folder.path().join("rows.sqlite"), senders);
     for (per_block, rounds, _) in SIZES {
-        let (mut taken, mut made_final, mut asked) = (Spent::default(), Spent::default(), Spent::default());
+        let (mut taken, mut made_final) = (Spent::default(), Spent::default());
+        let (mut asked_one_by_one, mut asked_together) = (Spent::default(), Spent::default());
         let (mut raw, mut raw_gossip, mut sql) = (Spent::default(), Spent::default(), Spent::default());
         let mut latencies = Vec::new();
-        let blocks = world.blocks;
+        let (blocks, synced) = (world.blocks, syncs.count());
         for _ in 0..rounds {
             let transfers = transfers(&world, senders, per_block);
             let due = world.applied + per_block;
+            let given = transfers.clone();
             let start = Instant::now();
-            taken.add(|| world.gossip(&transfers));
+            taken.add(|| world.gossip(given));
             made_final.add(|| world.run_until(due));
             latencies.push(start.elapsed());
             raw.add(|| check(&transfers, FASTEST_BATCH));
@@ -62,13 +72,17 @@ fn one_validator(senders: &[SigningKey]) {
             sql.add(|| rows.commit(&transfers, &block));
         }
         assert_eq!(world.blocks - blocks, rounds, "a block a round");
-        for _ in 0..rounds / 4 {
-            let transfers = transfers(&world, senders, per_block);
-            let due = world.applied + per_block;
-            asked.add(|| {
-                world.ask(&transfers);
-                world.run_until(due);
-            });
+        let synced = syncs.count() - synced;
+        assert!(synced <= rounds + 1, "{synced} syncs for {rounds} blocks");
+        for (asked, together) in [(&mut asked_one_by_one, 1), (&mut asked_together, TOGETHER_MAX)] {
+            for _ in 0..rounds / 4 {
+                let transfers = transfers(&world, senders, per_block);
+                let due = world.applied + per_block;
+                asked.add(|| {
+                    world.ask(transfers, together);
+                    world.run_until(due);
+                });
+            }
         }
         let done = per_block * rounds;
         let (whole, asked_done) = (taken + made_final, per_block * (rounds / 4));
@@ -87,11 +101,14 @@ fn one_validator(senders: &[SigningKey]) {
             raw.each(done).1,
             made_final.each(done).1,
         );
-        println!(
-            "      asked by phones one by one: {:6.0} transfers/s, share {}",
-            asked.rate(asked_done),
-            share(raw.each(done), asked.each(asked_done)),
-        );
+        println!("      syncs of the disk a block: {:.2}", synced as f64 / rounds as f64);
+        for (asked, how) in [(asked_one_by_one, "one by one"), (asked_together, "at the same time")] {
+            println!(
+                "      asked by phones {how}: {:6.0} transfers/s, share {}",
+                asked.rate(asked_done),
+                share(raw.each(done), asked.each(asked_done)),
+            );
+        }
         println!(
             "      SQLite rows, one transaction a block: {:6.0} transfers/s; ours takes {:.1}x as long with signature \
              checks, {:.1}x from the mempool on",
@@ -106,30 +123,38 @@ fn one_validator(senders: &[SigningKey]) {
 /// Four validators, disks in memory: the CPU that a transfer costs, four times.
 fn four_validators(senders: &[SigningKey]) {
     println!("four validators in one process, one thread, disks in memory");
-    let mut world = World::new((0..4).map(|_| Memory::default()).collect());
+    let syncs = Syncs::default();
+    let disk = |_| Counted { disk: Memory::default(), syncs: syncs.clone() };
+    let mut world = World::new((0..4).map(disk).collect());
     world.fund(senders);
     for (per_block, _, rounds) in SIZES {
         let (mut spent, mut raw) = (Spent::default(), Spent::default());
         let mut latencies = Vec::new();
+        let (heights, synced) = (world.heights, syncs.count());
         for _ in 0..rounds {
             let transfers = transfers(&world, senders, per_block);
             let due = world.applied + per_block;
+            let given = transfers.clone();
             let start = Instant::now();
             spent.add(|| {
-                world.gossip(&transfers);
+                world.gossip(given);
                 world.run_until(due);
             });
             latencies.push(start.elapsed());
             raw.add(|| check(&transfers, FASTEST_BATCH));
         }
         let done = per_block * rounds;
+        // Each of the two votes before it leaves, and the decision; now and then a key, or a part of one.
+        let synced = (syncs.count() - synced) as f64 / (4 * (world.heights - heights)) as f64;
+        assert!(synced < 4.0, "{synced} syncs a block");
         let checks = raw.each(done);
         println!(
             "{per_block:5} a block, {rounds} rounds: {:6.0} transfers/s final at all four; raw batch checks {:6.0}/s; \
-             share of the four checks {}; {}",
+             share of the four checks {}; {:.2} syncs a block and validator; {}",
             spent.rate(done),
             raw.rate(done),
             share((4.0 * checks.0, 4.0 * checks.1), spent.each(done)),
+            synced,
             latency(latencies),
         );
     }
@@ -156,6 +181,64 @@ fn check(transfers: &[SignedTransaction], batch: usize) {
     });
     let checks: Vec<SignatureCheck<'_>> = checks.collect();
     checks.chunks(batch).for_each(|batch| verify_batch(batch).unwrap());
+}
+
+/// How often a disk was made to bring something to its medium.
+#[derive(Clone, Default)]
+struct Syncs(Arc<AtomicUsize>);
+
+impl Syncs {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A disk whose syncs are counted, with all else that is durable when it returns.
+struct Counted<D> {
+    disk: D,
+    syncs: Syncs,
+}
+
+impl<D: Disk> Disk for Counted<D> {
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.disk.read(name)
+    }
+
+    fn read_at(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        self.disk.read_at(name, offset, length)
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.disk.append(name, bytes)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.syncs.one();
+        self.disk.sync(name)
+    }
+
+    fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
+        self.syncs.one();
+        self.disk.truncate(name, length)
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.syncs.one();
+        self.disk.replace(name, bytes)
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        self.disk.length(name)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.syncs.one();
+        self.disk.remove(name)
+    }
 }
 
 /// The accounts as rows of a database.

@@ -7,7 +7,7 @@ use ohmesh_tests::{
     key,
     zone::{TREASURER, lay_vote_key, zone_file},
 };
-use ohmesh_units::{AccountId, SigningKey, Timestamp};
+use ohmesh_units::{AccountId, PublicKey, SigningKey, Timestamp};
 use station_agent::{
     agent::{Agent, AgentTimer, Asker, Effect, Event, Keep, Settings},
     disk::Disk,
@@ -20,6 +20,8 @@ use std::{
 
 /// All validators of a zone, and what is on its way between them.
 pub struct World<D: Disk> {
+    /// What the validators are known by.
+    keys: Vec<PublicKey>,
     agents: Vec<Agent<D>>,
     timers: Vec<BTreeMap<AgentTimer, u64>>,
     inbox: VecDeque<(usize, Event)>,
@@ -29,6 +31,8 @@ pub struct World<D: Disk> {
     pub applied: usize,
     /// Blocks that had transactions in them.
     pub blocks: usize,
+    /// All blocks.
+    pub heights: usize,
 }
 
 impl<D: Disk> World<D> {
@@ -38,6 +42,7 @@ impl<D: Disk> World<D> {
         let created = Timestamp::from_millis(now_ms);
         let zone = zone_file(&vec![1; disks.len()], Rules::default(), created).zone;
         let mut world = Self {
+            keys: (1..).take(disks.len()).map(|n| key(n).public()).collect(),
             agents: Vec::new(),
             timers: vec![BTreeMap::new(); disks.len()],
             inbox: VecDeque::new(),
@@ -45,6 +50,7 @@ impl<D: Disk> World<D> {
             zone,
             applied: 0,
             blocks: 0,
+            heights: 0,
         };
         for (n, mut disk) in (1u8..).zip(disks) {
             lay_vote_key(n, &mut disk);
@@ -75,7 +81,7 @@ impl<D: Disk> World<D> {
         let issues: Vec<SignedTransaction> = issues.collect();
         for all in [opens, issues] {
             let due = self.applied + all.len();
-            self.gossip(&all);
+            self.gossip(all);
             self.run_until(due);
             // Validators have transactions of their own, which may have taken the place of ours in a full block.
             while self.agents.iter().any(|agent| agent.waiting() > 0) {
@@ -103,28 +109,32 @@ impl<D: Disk> World<D> {
 
     /// Hands transactions to every validator in the messages of gossip, and waits until they are taken in: every signature
     /// has been checked, nothing is built yet.
-    pub fn gossip(&mut self, signed: &[SignedTransaction]) {
-        for chunk in signed.chunks(Wire::TRANSACTIONS_MAX) {
-            for to in 0..self.agents.len() {
-                // An only validator has nobody else to hear from.
-                let from = key(if to == 0 && self.agents.len() > 1 { 2 } else { 1 }).public();
-                self.inbox.push_back((to, Event::Wire { from, wire: Wire::Transactions(chunk.to_vec()) }));
+    pub fn gossip(&mut self, mut signed: Vec<SignedTransaction>) {
+        while !signed.is_empty() {
+            let rest = signed.split_off(signed.len().min(Wire::TRANSACTIONS_MAX));
+            let message = std::mem::replace(&mut signed, rest);
+            for to in 1..self.agents.len() {
+                let (from, wire) = (self.keys[0], Wire::Transactions(message.clone()));
+                self.inbox.push_back((to, Event::Wire { from, wire }));
             }
+            // An only validator has nobody else to hear from.
+            let from = *self.keys.get(1).unwrap_or(&self.keys[0]);
+            self.inbox.push_back((0, Event::Wire { from, wire: Wire::Transactions(message) }));
         }
         while let Some((to, event)) = self.inbox.pop_front() {
             self.handle(to, event);
         }
     }
 
-    /// Asks the first validator to take each transaction, as phones do.
+    /// Asks the first validator to take each transaction, as phones do, so many at the same time.
     #[allow(dead_code, reason = "the two benches share this file, and one of them asks")]
-    pub fn ask(&mut self, signed: &[SignedTransaction]) {
-        let asker = Asker { key: key(200).public(), exporter: [0; 32] };
-        for one in signed {
-            let query = Query::Submit(Box::new(one.clone()));
-            let now = self.now();
-            let (answer, effects) = self.agents[0].answer(now, asker, query).unwrap();
-            assert_eq!(answer, Answer::Waiting);
+    pub fn ask(&mut self, signed: Vec<SignedTransaction>, together: usize) {
+        let asker = Asker { key: self.keys[0], exporter: [0; 32] };
+        let mut questions = signed.into_iter().map(|one| (asker, Query::Submit(Box::new(one)))).peekable();
+        while questions.peek().is_some() {
+            let (now, some) = (self.now(), questions.by_ref().take(together).collect());
+            let (answers, effects) = self.agents[0].answer_all(now, some).unwrap();
+            assert!(answers.iter().all(|answer| *answer == Answer::Waiting), "{answers:?}");
             self.perform(0, effects);
         }
     }
@@ -157,12 +167,28 @@ impl<D: Disk> World<D> {
     }
 
     fn perform(&mut self, me: usize, effects: Vec<Effect>) {
-        let from = key(u8::try_from(me).unwrap() + 1).public();
+        let from = self.keys[me];
         for effect in effects {
             match effect {
                 Effect::Publish(wire) => {
                     for to in (0..self.timers.len()).filter(|to| *to != me) {
                         self.inbox.push_back((to, Event::Wire { from, wire: wire.clone() }));
+                    }
+                }
+                Effect::Send(to, wire) => {
+                    if let Some(to) = self.index(&to) {
+                        self.inbox.push_back((to, Event::Wire { from, wire }));
+                    }
+                }
+                Effect::Ask { from: whom, query } => {
+                    let answer = self.question(me, &whom, &query).map(Box::new);
+                    self.inbox.push_back((me, Event::Answered { from: whom, query, answer }));
+                }
+                Effect::Fetch { from: whom, height } => {
+                    if let Some(Answer::Blocks(blocks)) =
+                        self.question(me, &whom, &Query::Blocks { from: height })
+                    {
+                        self.inbox.push_back((me, Event::Fetched { from: whom, blocks }));
                     }
                 }
                 Effect::SetTimer(timer, wait) => {
@@ -178,12 +204,28 @@ impl<D: Disk> World<D> {
                 Effect::Decided(decided) if me + 1 == self.timers.len() => {
                     self.applied += decided.header.transaction_count as usize;
                     self.blocks += usize::from(decided.header.transaction_count > 0);
+                    self.heights += 1;
                 }
                 Effect::Refused { reason, .. } => panic!("a message was refused: {reason:?}"),
                 Effect::Warning(warning) => panic!("{warning}"),
                 _ => {}
             }
         }
+    }
+}
+
+impl<D: Disk> World<D> {
+    /// What one validator answers another; nothing before it is open.
+    fn question(&mut self, me: usize, whom: &PublicKey, query: &Query) -> Option<Answer> {
+        let (asker, now, to) =
+            (Asker { key: self.keys[me], exporter: [0; 32] }, self.now(), self.index(whom)?);
+        let (answer, effects) = self.agents.get_mut(to)?.answer(now, asker, query.clone()).unwrap();
+        self.perform(to, effects);
+        Some(answer)
+    }
+
+    fn index(&self, whom: &PublicKey) -> Option<usize> {
+        self.keys.iter().position(|key| key == whom)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Headers and blocks. A block's id is the hash of its header; the header binds the transactions and, after executing
 //! them, the whole state.
 
-use crate::{LedgerError, SignedTransaction, StateRoots, tree};
-use ohmesh_units::{BlockId, Canonical, Domain, Hash, Timestamp, ZoneId};
+use crate::{LedgerError, SignedTransaction, StateRoots, Verified, transaction::Encoded, tree};
+use ohmesh_units::{BlockId, Canonical, Domain, Hash, Timestamp, ZoneId, append_postcard};
 use serde::{Deserialize, Serialize};
 
 /// What a certificate makes final, and all that a phone needs to check proofs against.
@@ -73,15 +73,32 @@ impl Block {
 
     /// Checks that the header binds exactly these transactions.
     pub fn verify_transactions(&self) -> Result<(), LedgerError> {
-        let root = transactions_root(&self.transactions);
-        let count = u32::try_from(self.transactions.len()).ok();
-        if self.transactions.len() > Self::TRANSACTIONS_MAX
+        self.verify_leaves(&leaves_of(&self.transactions))
+    }
+
+    /// Checks that the header binds exactly the transactions of these leaves.
+    pub(crate) fn verify_leaves(&self, leaves: &[Hash]) -> Result<(), LedgerError> {
+        let count = u32::try_from(leaves.len()).ok();
+        if leaves.len() > Self::TRANSACTIONS_MAX
             || count != Some(self.header.transaction_count)
-            || root != self.header.transactions
+            || tree::root_of(leaves) != self.header.transactions
         {
             return Err(LedgerError::Transactions { height: self.header.height });
         }
         Ok(())
+    }
+
+    /// The encoding of the block of this header and these transactions, which are not encoded again.
+    pub(crate) fn encode_with(header: &Header, transactions: &[&Verified]) -> Vec<u8> {
+        let length: usize = transactions.iter().map(|one| one.encoded().len()).sum();
+        let mut bytes = Vec::with_capacity(Header::MAX_BYTES + 8 + length);
+        bytes.push(Self::VERSION);
+        // A sequence is its length and its items; an item within it has no version byte of its own.
+        bytes = append_postcard(bytes, &(header, transactions.len()));
+        for transaction in transactions {
+            bytes.extend_from_slice(&transaction.encoded()[1..]);
+        }
+        bytes
     }
 }
 
@@ -92,7 +109,9 @@ impl Canonical for Block {
 
 /// Root over signed transactions: signatures included, so that a block's id binds every byte of it.
 pub fn transactions_root(transactions: &[SignedTransaction]) -> Hash {
-    const TRANSACTION: Domain = Domain::new("ohmesh/1 signed transaction");
-    let leaves: Vec<Hash> = transactions.iter().map(|t| TRANSACTION.hash(&[&t.encode()])).collect();
-    tree::root_of(&leaves)
+    tree::root_of(&leaves_of(transactions))
+}
+
+fn leaves_of(transactions: &[SignedTransaction]) -> Vec<Hash> {
+    transactions.iter().map(|signed| Encoded::leaf_of(&signed.encode())).collect()
 }

@@ -19,7 +19,7 @@ pub(crate) use key::first_generation;
 
 use crate::{
     Applied, Block, Body, Canonical as _, Header, LedgerError, Object, SignedTransaction, State, Transaction,
-    TransactionError, Verified, Voters, state::Draft, transactions_root,
+    TransactionError, Verified, Voters, state::Draft, transaction::Encoded, tree,
 };
 use ohmesh_units::{AccountId, BlockId, Hash, PublicKey, Timestamp, TransactionId};
 
@@ -28,6 +28,8 @@ use ohmesh_units::{AccountId, BlockId, Hash, PublicKey, Timestamp, TransactionId
 pub struct Proposed {
     /// The block.
     pub block: Block,
+    /// Its encoding.
+    pub bytes: Vec<u8>,
     /// Its changes, to be applied once it is decided.
     pub applied: Applied,
     /// Candidates that cannot apply now, with the reason; they are not in the block. Those that had only no room in it
@@ -47,17 +49,17 @@ impl State {
         let mut draft = Draft::new(self, time);
         timeout::run(&mut draft);
         let mut refused = Vec::new();
-        let mut transactions = Vec::new();
+        let mut taken: Vec<&Verified> = Vec::new();
         let mut bytes = Header::MAX_BYTES;
         for candidate in candidates {
-            let size = candidate.signed().encode().len();
-            if transactions.len() == Block::TRANSACTIONS_MAX || bytes + size > Block::MAX_BYTES {
+            let size = candidate.encoded().len();
+            if taken.len() == Block::TRANSACTIONS_MAX || bytes + size > Block::MAX_BYTES {
                 break;
             }
             match run(&mut draft, candidate) {
                 Ok(()) => {
                     bytes += size;
-                    transactions.push(candidate.signed().clone());
+                    taken.push(candidate);
                 }
                 // It has its turn in a later block.
                 Err(TransactionError::Weight { weight, .. }) if weight <= Block::WEIGHT_MAX => break,
@@ -75,15 +77,17 @@ impl State {
             time,
             parent: self.head().block,
             proposer,
-            transactions: transactions_root(&transactions),
-            transaction_count: u32::try_from(transactions.len()).expect("at most TRANSACTIONS_MAX"),
+            transactions: tree::root_of(&leaves_of(taken.iter().copied())),
+            transaction_count: u32::try_from(taken.len()).expect("at most TRANSACTIONS_MAX"),
             state: *applied.roots(),
             voters: self.epoch().validators.voters().hash(),
             rules: self.governance().rules.version,
             next_voters: next.as_ref().map(Voters::hash),
         };
         applied.head.block = header.id().into();
-        Proposed { block: Block { header, transactions }, applied, refused }
+        let bytes = Block::encode_with(&header, &taken);
+        let transactions = taken.into_iter().map(|verified| verified.signed().clone()).collect();
+        Proposed { block: Block { header, transactions }, bytes, applied, refused }
     }
 
     /// Executes a block that somebody else built: every transaction must apply, and the header must state exactly what
@@ -91,7 +95,7 @@ impl State {
     pub fn execute(&self, block: &Block, transactions: &[Verified]) -> Result<Applied, LedgerError> {
         let header = &block.header;
         self.follows(header)?;
-        block.verify_transactions()?;
+        block.verify_leaves(&leaves_of(transactions))?;
         let same = transactions.len() == block.transactions.len()
             && transactions.iter().zip(&block.transactions).all(|(verified, own)| verified.signed() == own);
         let bad = |reason: String| LedgerError::Block { height: header.height, reason };
@@ -118,7 +122,22 @@ impl State {
 
     /// Why `transaction` could not be in the next block, if that block were built at `now`; nothing changes.
     pub fn try_transaction(&self, now: Timestamp, transaction: &Verified) -> Result<(), TransactionError> {
-        run(&mut Draft::new(self, now.max(self.head().time)), transaction)
+        self.try_each(now, [transaction]).remove(0)
+    }
+
+    /// As [`State::try_transaction`], of each of many by itself.
+    pub fn try_each<'c>(
+        &self,
+        now: Timestamp,
+        transactions: impl IntoIterator<Item = &'c Verified>,
+    ) -> Vec<Result<(), TransactionError>> {
+        let mut draft = Draft::new(self, now.max(self.head().time));
+        let tried = transactions.into_iter().map(|transaction| {
+            let result = step(&mut draft, transaction);
+            draft.take_back();
+            result
+        });
+        tried.collect()
     }
 
     /// Whether this program can execute the next block: it cannot if an upgrade to a later version has begun.
@@ -172,37 +191,52 @@ pub fn open_block_knowing<'k>(
     known: impl Fn(&SignedTransaction) -> Option<&'k Verified>,
 ) -> Result<(Block, Vec<Verified>), LedgerError> {
     let block = Block::decode(bytes)?;
-    block.verify_transactions()?;
+    let is_known = |signed: &SignedTransaction| known(signed).filter(|verified| verified.signed() == signed);
+    let mut unknown = Vec::new();
+    let mut leaves = Vec::with_capacity(block.transactions.len());
+    let transactions: Vec<Option<&Verified>> = block.transactions.iter().map(is_known).collect();
+    for (signed, known) in block.transactions.iter().zip(&transactions) {
+        leaves.push(match known {
+            Some(verified) => verified.leaf(),
+            None => {
+                unknown.push(Encoded::new(signed.clone()));
+                unknown[unknown.len() - 1].leaf()
+            }
+        });
+    }
+    block.verify_leaves(&leaves)?;
     // Before the signatures, which are what weighs.
     let weight = block.transactions.iter().fold(0u32, |sum, signed| sum.saturating_add(signed.weight()));
     if weight > Block::WEIGHT_MAX {
         let reason = format!("its transactions weigh {weight}, at most {} are allowed", Block::WEIGHT_MAX);
         return Err(LedgerError::Block { height: block.header.height, reason });
     }
-    let is_known = |signed: &SignedTransaction| known(signed).filter(|verified| verified.signed() == signed);
-    let unknown = block.transactions.iter().filter(|signed| is_known(signed).is_none()).cloned().collect();
-    let mut checked = Verified::all(state.zone_id(), unknown)?.into_iter();
-    let transactions = block
-        .transactions
-        .iter()
-        .map(|signed| match is_known(signed) {
-            Some(verified) => verified.clone(),
-            None => checked.next().expect("as many were checked as were unknown"),
-        })
-        .collect();
+    let mut checked = Verified::check(state.zone_id(), unknown)?.into_iter();
+    let mut next = || checked.next().expect("as many were checked as were unknown");
+    let transactions = transactions.into_iter().map(|known| known.cloned().unwrap_or_else(&mut next));
+    let transactions = transactions.collect();
     Ok((block, transactions))
+}
+
+fn leaves_of<'v>(transactions: impl IntoIterator<Item = &'v Verified>) -> Vec<Hash> {
+    transactions.into_iter().map(Verified::leaf).collect()
 }
 
 /// Runs one transaction on the draft: all of it, or nothing.
 fn run(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), TransactionError> {
-    let result = admit(draft, verified)
-        .and_then(|()| charge(draft, verified))
-        .and_then(|()| dispatch(draft, verified));
+    let result = step(draft, verified);
     match result {
         Ok(()) => draft.keep(Some((verified.transaction().id(), verified.content()))),
         Err(_) => draft.take_back(),
     }
     result
+}
+
+/// What one transaction does to the draft, to be kept or taken back.
+fn step(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), TransactionError> {
+    admit(draft, verified)?;
+    charge(draft, verified)?;
+    dispatch(draft, verified)
 }
 
 /// What holds for every transaction: not over, not too far ahead, not seen before, signed by its sender.
@@ -270,7 +304,9 @@ fn dispatch(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), Transactio
             hold::pend_sale(draft, transaction, *evse, *price, *energy, *timeout)
         }
         Body::Post { pending, amount } => hold::post(draft, sender, *pending, *amount),
-        Body::PostSale { pending, energy } => hold::post_sale(draft, verified, *pending, *energy),
+        Body::PostSale { pending, energy, register_start } => {
+            hold::post_sale(draft, verified, *pending, (*register_start, *energy))
+        }
         Body::Void { pending } => hold::void(draft, sender, *pending),
         Body::RegisterStation { number, name, position, award_key } => {
             registry::station(draft, sender, *number, name, *position, *award_key)
@@ -307,8 +343,8 @@ fn dispatch(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), Transactio
         Body::SetAuditKey { key } => governance::set_audit_key(draft, verified, *key),
         Body::SetCircuit { station, circuit } => governance::set_circuit(draft, sender, *station, *circuit),
         Body::ContractLower { contract, energy } => contract::lower(draft, sender, *contract, *energy),
-        Body::RegisterEvse { station, number, connectors, power, meter } => {
-            registry::evse(draft, sender, *station, *number, (*connectors, *power), *meter)
+        Body::RegisterEvse { station, number, connectors, power, meter, installed } => {
+            registry::evse(draft, sender, (*station, *number), (*connectors, *power), (*meter, installed))
         }
     }
 }

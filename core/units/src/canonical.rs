@@ -3,6 +3,7 @@
 //! Layout: one version byte, then postcard. Postcard alone accepts over-long integers, so `decode` encodes the
 //! value again and compares.
 
+use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Why bytes from outside are not a value.
@@ -68,9 +69,9 @@ pub trait Canonical: Serialize + DeserializeOwned {
 
     /// The one encoding of this value.
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![Self::VERSION];
-        bytes.extend(to_postcard(self));
-        bytes
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        bytes.push(Self::VERSION);
+        append_postcard(bytes, self)
     }
 
     /// The value whose one encoding is `bytes`.
@@ -89,8 +90,36 @@ pub trait Canonical: Serialize + DeserializeOwned {
 
 /// Postcard bytes of a value that holds no map and no float, which is all this house encodes.
 pub fn to_postcard<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    postcard::to_allocvec(value)
+    append_postcard(Vec::with_capacity(USUAL_BYTES), value)
+}
+
+/// `bytes`, and the [postcard bytes](to_postcard) of a value after them.
+pub fn append_postcard<T: Serialize + ?Sized>(bytes: Vec<u8>, value: &T) -> Vec<u8> {
+    postcard::serialize_with_flavor(value, Appended(bytes))
         .expect("postcard cannot fail on a type without unsized sequences, writing to memory")
+}
+
+/// Where postcard writes: at the end of bytes that are there.
+struct Appended(Vec<u8>);
+
+impl Flavor for Appended {
+    type Output = Vec<u8>;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 /// The value whose postcard encoding is exactly `bytes`; `what` names it in errors.
@@ -100,7 +129,7 @@ pub fn from_postcard<T: Serialize + DeserializeOwned>(
 ) -> Result<T, DecodeError> {
     let value: T = postcard::from_bytes(bytes)
         .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })?;
-    if to_postcard(&value) != bytes {
+    if append_postcard(Vec::with_capacity(bytes.len()), &value) != bytes {
         return Err(DecodeError::NotCanonical { what });
     }
     Ok(value)
@@ -131,6 +160,9 @@ impl<'a> Reader<'a> {
         self.rest
     }
 }
+
+/// Room for the encoding of most values, a signed transfer among them, so that writing one moves it nowhere.
+const USUAL_BYTES: usize = 320;
 
 #[cfg(test)]
 mod tests {

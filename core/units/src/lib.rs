@@ -29,7 +29,7 @@ mod money;
 mod place;
 mod time;
 
-pub use canonical::{Canonical, DecodeError, Reader, from_postcard, to_postcard};
+pub use canonical::{Canonical, DecodeError, Reader, append_postcard, from_postcard, to_postcard};
 pub use energy::{Energy, Power};
 pub use hash::{Domain, Hash, Hasher};
 pub use hex::{HexError, from_hex, to_hex};

@@ -21,16 +21,20 @@ pub enum Input {
         /// What it sent.
         message: Message,
     },
-    /// The host has built the block that [`Action::Build`] asked for. It is executed and durable.
+    /// The host has built the block that [`Action::Build`] asked for. It is executed, and durable by the next
+    /// [`Action::Sync`] at the latest.
     Built {
         /// As asked.
         height: u64,
         /// As asked.
         round: u32,
+        /// The block's id, which binds every byte of it.
+        block: BlockId,
         /// The block.
         bytes: BlockBytes,
     },
-    /// The host has judged the block that [`Action::Judge`] showed. If it is valid, it is durable.
+    /// The host has judged the block that [`Action::Judge`] showed. If it is valid, it is durable by the next
+    /// [`Action::Sync`] at the latest.
     Judged {
         /// The block.
         block: BlockId,
@@ -55,7 +59,8 @@ pub enum Input {
 pub enum Action {
     /// Append the record to the write-ahead log.
     Append(WalRecord),
-    /// Bring the write-ahead log to disk before the next action.
+    /// Bring the write-ahead log to disk, blocks that were built or judged valid included, before anything that a later
+    /// action sends leaves.
     Sync,
     /// Send the message to every peer.
     Publish(Message),
@@ -65,7 +70,7 @@ pub enum Action {
     CancelTimer(Timer),
     /// Forget all timers.
     CancelAllTimers,
-    /// It is this validator's turn: build a block, execute it, make it durable, answer [`Input::Built`] in time.
+    /// It is this validator's turn: build a block, execute it, write it down, answer [`Input::Built`] in time.
     Build {
         /// The height to build.
         height: u64,
@@ -74,7 +79,7 @@ pub enum Action {
         /// After this long the others stop waiting.
         within: Duration,
     },
-    /// Execute the block on top of the last committed one, make it durable if it is valid, answer [`Input::Judged`].
+    /// Execute the block on top of the last committed one, write it down if it is valid, answer [`Input::Judged`].
     /// The bytes are the block of that id; nothing else about them has been checked.
     Judge {
         /// The height it is proposed for.
@@ -281,13 +286,15 @@ pub enum CommitteeError {
         /// The block.
         block: BlockId,
     },
-    /// The host built bytes that are not a block.
-    #[error("the bytes built for height {height}, round {round} are not a block")]
-    NotABlock {
+    /// The host built a block that is too long for anybody to accept.
+    #[error("the block built for height {height}, round {round} has {bytes} bytes, which is too long")]
+    BuiltTooLong {
         /// The height.
         height: u64,
         /// The round.
         round: u32,
+        /// Its length.
+        bytes: usize,
     },
     /// The height to start is running or past.
     #[error("height {height} cannot start: height {current} is next or running")]

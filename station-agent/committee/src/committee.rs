@@ -104,7 +104,7 @@ impl Committee {
         match input {
             Input::Start { height } => self.on_start(height),
             Input::Message { from, message } => self.on_message(from, message),
-            Input::Built { height, round, bytes } => self.on_built(height, round, bytes),
+            Input::Built { height, round, block, bytes } => self.on_built(height, round, block, bytes),
             Input::Judged { block, valid } => self.on_judged(block, valid),
             Input::Elapsed(timer) => self.on_elapsed(timer),
             Input::Certified { from, bytes, certificate } => self.on_certified(from, bytes, certificate),
@@ -144,16 +144,16 @@ impl Committee {
         ));
     }
 
-    fn on_built(&mut self, height: u64, round: u32, bytes: BlockBytes) {
+    fn on_built(&mut self, height: u64, round: u32, block: BlockId, bytes: BlockBytes) {
         let current = self.running && height == self.desk.height && self.core.round() == Round::new(round);
         let Some(proposer) = self.desk.index() else { return };
         // Late, or proposed before a restart already.
         if !current || self.desk.proposed(round).is_some() {
             return;
         }
-        let Some(block) = (self.identify)(&bytes).filter(|_| bytes.len() <= BlockBytes::MAX) else {
-            return self.desk.fault(CommitteeError::NotABlock { height, round });
-        };
+        if bytes.len() > BlockBytes::MAX {
+            return self.desk.fault(CommitteeError::BuiltTooLong { height, round, bytes: bytes.len() });
+        }
         self.hold(block, Held { bytes, round, proposer, verdict: Verdict::Valid });
         let value = LocallyProposedValue::new(Height(height), Round::new(round), Candidate(block));
         self.tell(core::Input::Propose(value));

@@ -20,11 +20,14 @@
 //! ```
 //!
 //! What the host owes:
-//! 1. It performs actions one after the other, in order. `Sync` means: what was appended is on disk before the next
-//!    action starts. So a vote leaves only after its record is durable. If the log fails, it stops there and then.
-//! 2. It answers `Built` and `Judged` only when the block is durable. So a vote leaves only after its block is durable.
-//! 3. `Commit` is durable before [`Input::Start`] of the next height; then the log's records of the height may go.
-//!    [`Pace`] says when the next height may start.
+//! 1. It performs actions one after the other, in order. `Sync` means: what was appended is on disk before anything that a
+//!    later action sends leaves. So a vote leaves only after its record is durable. If the log fails, nothing leaves, and
+//!    the host stops. A host that hands out what it sends after all actions are done may do several `Sync`s as one.
+//! 2. Before it answers `Built`, or `Judged` for a valid block, it writes the block where the next `Sync` makes it durable.
+//!    So a vote leaves only after its block is durable.
+//! 3. `Commit` is durable before anything of it or after it is sent, and before [`Input::Start`] of the next height. The
+//!    log's records of the height may go then, and those that are not on disk yet need not get there: of a decided height
+//!    there is nothing left to remember. [`Pace`] says when the next height may start.
 //! 4. At start it calls [`Committee::replay`] with the records and undecided blocks of the height after its last
 //!    committed block, all of them. A host that may have lost any of them passes no key.
 //!
@@ -50,7 +53,8 @@
 //! let (mut committee, actions) = Committee::replay(config, 1, Vec::new(), Vec::new()).unwrap();
 //! assert!(actions.iter().any(|action| matches!(action, Action::Build { height: 1, round: 0, .. })));
 //! let bytes = BlockBytes::from(b"the first block".to_vec());
-//! let actions = committee.handle(Input::Built { height: 1, round: 0, bytes });
+//! let block = Domain::new("example block").hash(&[&bytes]).into();
+//! let actions = committee.handle(Input::Built { height: 1, round: 0, block, bytes });
 //! assert!(actions.iter().any(|action| matches!(action, Action::Commit { height: 1, .. })), "one validator decides");
 //! ```
 

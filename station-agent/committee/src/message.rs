@@ -38,6 +38,18 @@ pub enum Body {
     Round(RoundCertificate),
 }
 
+impl Body {
+    /// The height and round that it is of.
+    pub fn at(&self) -> (u64, u32) {
+        match self {
+            Self::Vote(vote, _) => (vote.height, vote.round),
+            Self::Proposal(proposal, ..) => (proposal.height, proposal.round),
+            Self::Polka(certificate) => (certificate.height, certificate.round),
+            Self::Round(certificate) => (certificate.height, certificate.round),
+        }
+    }
+}
+
 impl Canonical for Message {
     const NAME: &'static str = "committee message";
     /// A block and 1 KiB, which is also more than the longest certificate has.

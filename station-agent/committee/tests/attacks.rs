@@ -296,9 +296,9 @@ fn timers_that_were_cancelled_or_never_set() {
 fn a_host_that_answers_what_was_not_asked() {
     let (mut committee, _) = follower();
     assert_eq!(committee.handle(Input::Judged { block: BlockId([1; 32]), valid: true }), []);
-    let bytes = block("uninvited").1;
-    assert_eq!(committee.handle(Input::Built { height: 1, round: 0, bytes: bytes.clone() }).len(), 0);
-    assert_eq!(committee.handle(Input::Built { height: 9, round: 0, bytes }), []);
+    let (block, bytes) = block("uninvited");
+    assert_eq!(committee.handle(Input::Built { height: 1, round: 0, block, bytes: bytes.clone() }).len(), 0);
+    assert_eq!(committee.handle(Input::Built { height: 9, round: 0, block, bytes }), []);
     let started = |height| Action::Fault(CommitteeError::Started { height, current: 1 });
     assert_eq!(committee.handle(Input::Start { height: 1 }), [started(1)]);
     assert_eq!(committee.handle(Input::Start { height: 2 }), [started(2)]);
@@ -306,7 +306,8 @@ fn a_host_that_answers_what_was_not_asked() {
     let proposer = set().proposer(1, 0);
     let mut committee = Committee::new(config(proposer), 1);
     committee.handle(Input::Start { height: 1 });
-    let garbage = BlockBytes::from(b"garbage".to_vec());
-    let actions = committee.handle(Input::Built { height: 1, round: 0, bytes: garbage });
-    assert_eq!(actions, [Action::Fault(CommitteeError::NotABlock { height: 1, round: 0 })]);
+    let bytes = BlockBytes::from(vec![0; BlockBytes::MAX + 1]);
+    let actions = committee.handle(Input::Built { height: 1, round: 0, block, bytes });
+    let bytes = BlockBytes::MAX + 1;
+    assert_eq!(actions, [Action::Fault(CommitteeError::BuiltTooLong { height: 1, round: 0, bytes })]);
 }

@@ -82,7 +82,10 @@ fn input(me: u16, step: Move) -> Option<Input> {
             from_peer(Body::Round(round_certificate(kind, (1, round), &votes)))
         }
         Move::Judge(b, valid) => Input::Judged { block: id(b), valid },
-        Move::Build(round) => Input::Built { height: 1, round, bytes: block(&format!("mine {round}")).1 },
+        Move::Build(round) => {
+            let (block, bytes) = block(&format!("mine {round}"));
+            Input::Built { height: 1, round, block, bytes }
+        }
         Move::Timer(round, kind) => Input::Elapsed(Timer { height: 1, round, kind }),
         Move::Vote(..) | Move::Proposal(..) | Move::Polka(..) | Move::Round(..) => return None,
     })

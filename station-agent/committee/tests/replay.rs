@@ -130,16 +130,16 @@ fn a_proposer_proposes_the_same_block_again_and_builds_no_other() {
     let mut committee = Committee::new(config(me), 1);
     let actions = committee.handle(Input::Start { height: 1 });
     assert!(actions.iter().any(|a| matches!(a, Action::Build { height: 1, round: 0, .. })));
-    let (_, bytes) = block("mine");
-    let actions = committee.handle(Input::Built { height: 1, round: 0, bytes: bytes.clone() });
+    let (id, bytes) = block("mine");
+    let actions = committee.handle(Input::Built { height: 1, round: 0, block: id, bytes: bytes.clone() });
     let is_proposal = |a: &&Action| matches!(a, Action::Publish(Message { body: Body::Proposal(..), .. }));
     let proposal = actions.iter().find(is_proposal).unwrap();
 
     let (mut again, after) = replay(me, &appended(&actions), &[bytes]).unwrap();
     assert!(!after.iter().any(|a| matches!(a, Action::Build { .. })));
     assert!(after.contains(proposal), "perhaps nobody heard it");
-    let other = block("another").1;
-    assert_eq!(again.handle(Input::Built { height: 1, round: 0, bytes: other }), []);
+    let (block, bytes) = block("another");
+    assert_eq!(again.handle(Input::Built { height: 1, round: 0, block, bytes }), []);
 }
 
 #[test]
@@ -179,7 +179,8 @@ fn a_validator_alone_decides_and_comes_back() {
     for height in 1..=3 {
         committee.handle(Input::Start { height });
         let (id, bytes) = block(&height.to_string());
-        let actions = committee.handle(Input::Built { height, round: 0, bytes: bytes.clone() });
+        let built = Input::Built { height, round: 0, block: id, bytes: bytes.clone() };
+        let actions = committee.handle(built);
         let Some(Action::Commit { certificate, block, .. }) = actions.last() else { panic!("{actions:?}") };
         assert_eq!((certificate.block, *block), (id, id));
         assert_eq!(certificate.verify(&ZONE, EPOCH, config().validators.voters()), Ok(()));

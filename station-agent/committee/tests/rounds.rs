@@ -98,7 +98,8 @@ fn a_round_that_takes_long_hears_its_proposal_once_more() {
     let me = set().proposer(1, 0);
     let mut committee = Committee::new(config(me), 1);
     committee.handle(Input::Start { height: 1 });
-    committee.handle(Input::Built { height: 1, round: 0, bytes: block("mine").1 });
+    let (block, bytes) = block("mine");
+    committee.handle(Input::Built { height: 1, round: 0, block, bytes });
     let proposals = |actions: Vec<Action>| {
         let is_proposal =
             |a: &&Action| matches!(a, Action::Publish(Message { body: Body::Proposal(..), .. }));

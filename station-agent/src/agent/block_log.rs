@@ -1,4 +1,8 @@
 //! The log of decided blocks, and where each lies. It is cut into segments, one for each snapshot, so that old ones can go.
+//!
+//! Where the blocks of the segment that grows lie is in memory. A segment that is closed has an index beside it, twelve bytes
+//! for each block, so that whoever asks for an old block makes the agent read that block and nothing else. An index needs no
+//! check of its own: a frame proves that it lies where it should, and its certificate names its height.
 
 use super::{
     AgentError,
@@ -10,17 +14,15 @@ use crate::{
     disk::Disk,
     record_log::{Extent, LogError, RecordLog},
 };
-use ohmesh_ledger::{Certificate, Header, State};
+use ohmesh_ledger::{Block, Certificate, Header, State};
 use ohmesh_units::{Canonical, Hash, Reader, Timestamp};
-use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 /// Decided blocks with their certificates, by height.
 pub struct BlockLog {
     seed: Hash,
     /// The segment that grows.
     open: Open,
-    /// Closed segments that somebody has asked for, by first height; none: it does not read.
-    closed: BTreeMap<u64, Option<Open>>,
 }
 
 struct Open {
@@ -55,11 +57,14 @@ impl BlockLog {
                 }
             }
         }
+        for segment in &kept.closed {
+            index(disk, seed, segment)?;
+        }
         let is_joined = kept.open <= state.head().height + 1;
         if is_joined {
             let open = replay(disk, kept.open, (state, hand_overs), &mut head)?;
             if kept.open + open.extents.len() as u64 > state.head().height {
-                return Ok((Self { seed, open, closed: BTreeMap::new() }, head, false));
+                return Ok((Self { seed, open }, head, false));
             }
         }
         let log = Self::begin_anew(disk, kept, seed, state.head().height + 1)?;
@@ -80,7 +85,7 @@ impl BlockLog {
         for gone in old {
             remove(disk, gone)?;
         }
-        Ok(Self { seed, open: Open::new(disk, seed, first)?, closed: BTreeMap::new() })
+        Ok(Self { seed, open: Open::new(disk, seed, first)? })
     }
 
     /// Appends the next block; durable when this returns.
@@ -108,11 +113,10 @@ impl BlockLog {
 
     /// Goes on in the segment that [`BlockLog::cut`] began.
     pub(super) fn go_on(&mut self, disk: &mut dyn Disk, kept: &Kept) -> Result<(), AgentError> {
-        let next = Open::new(disk, self.seed, kept.open)?;
-        let before = std::mem::replace(&mut self.open, next);
         if let Some(segment) = kept.closed.last() {
-            self.closed.insert(segment.first, Some(before));
+            write_index(disk, segment.first, &self.open.extents)?;
         }
+        self.open = Open::new(disk, self.seed, kept.open)?;
         Ok(())
     }
 
@@ -135,44 +139,42 @@ impl BlockLog {
         kept.closed.drain(..gone.len());
         kept.write(disk)?;
         for first in gone {
-            self.closed.remove(&first);
             remove(disk, first)?;
         }
         Ok(())
     }
 
-    /// The decided block of `height` with its certificate, if it is here and reads.
+    /// The decided block of `height` with its certificate, if it is here and reads. No more than it is read.
     pub(super) fn block(
-        &mut self,
-        disk: &mut dyn Disk,
+        &self,
+        disk: &dyn Disk,
         kept: &Kept,
         height: u64,
     ) -> Result<Option<(Vec<u8>, Certificate)>, AgentError> {
-        if let Some(index) = height.checked_sub(kept.open) {
-            return readable(self.open.block(disk, index));
-        }
-        let Some(segment) = kept.closed.iter().find(|one| (one.first..=one.last).contains(&height)) else {
-            return Ok(None);
+        let (first, extent) = match height.checked_sub(kept.open) {
+            Some(at) => {
+                let at = usize::try_from(at).ok();
+                (kept.open, at.and_then(|at| self.open.extents.get(at)).copied())
+            }
+            None => {
+                let Some(segment) = kept.closed.iter().find(|one| (one.first..=one.last).contains(&height))
+                else {
+                    return Ok(None);
+                };
+                (segment.first, extent(disk, segment, height)?)
+            }
         };
-        let seed = self.seed;
-        let read = self.closed.entry(segment.first).or_insert_with(|| {
-            let read = Open::read(disk, seed, segment.first).ok();
-            read.filter(|open| open.extents.len() as u64 == segment.last - segment.first + 1)
-        });
-        match read {
-            Some(open) => readable(open.block(disk, height - segment.first)),
-            None => Ok(None),
+        let Some(extent) = extent.filter(|extent| extent.length <= FRAME_BYTES_MAX) else { return Ok(None) };
+        match RecordLog::read_frame(disk, BLOCKS, &name(first), self.seed, extent) {
+            Ok(payload) => Ok(parse(&payload).and_then(|(bytes, certificate)| {
+                let certificate = certificate.ok().filter(|certificate| certificate.height == height)?;
+                Some((bytes.to_vec(), certificate))
+            })),
+            // A block that does not read any more is one that is not here: whoever asked asks another agent.
+            Err(LogError::Damaged { .. }) => Ok(None),
+            Err(LogError::Disk { error, .. }) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// A block that does not read any more is one that is not here: whoever asked asks another agent, and this one goes on.
-fn readable(
-    read: Result<Option<(Vec<u8>, Certificate)>, AgentError>,
-) -> Result<Option<(Vec<u8>, Certificate)>, AgentError> {
-    match read {
-        Err(AgentError::Stored { .. } | AgentError::Log(LogError::Damaged { .. })) => Ok(None),
-        other => other,
     }
 }
 
@@ -191,15 +193,55 @@ impl Open {
         })?;
         Ok(Self { log, extents })
     }
+}
 
-    fn block(&self, disk: &dyn Disk, index: u64) -> Result<Option<(Vec<u8>, Certificate)>, AgentError> {
-        let index = usize::try_from(index).ok();
-        let Some(extent) = index.and_then(|index| self.extents.get(index)) else { return Ok(None) };
-        let payload = self.log.read(disk, *extent)?;
-        let (bytes, certificate) = parse(&payload).ok_or_else(|| damaged(Some(extent)))?;
-        let certificate = certificate.map_err(|error| AgentError::Stored { file: BLOCKS, error })?;
-        Ok(Some((bytes.to_vec(), certificate)))
+/// Makes the index of a closed segment if it is not whole. One whose segment does not read is done without.
+fn index(disk: &mut dyn Disk, seed: Hash, segment: &Segment) -> Result<(), AgentError> {
+    let blocks = segment.last - segment.first + 1;
+    let length = disk.length(&index_name(segment.first)).map_err(index_failed)?;
+    if length == blocks * ENTRY as u64 {
+        return Ok(());
     }
+    match Open::read(disk, seed, segment.first) {
+        Ok(open) if open.extents.len() as u64 == blocks => write_index(disk, segment.first, &open.extents),
+        Ok(_) | Err(AgentError::Log(LogError::Damaged { .. })) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Durable when this returns.
+fn write_index(disk: &mut dyn Disk, first: u64, extents: &[Extent]) -> Result<(), AgentError> {
+    let mut bytes = Vec::with_capacity(extents.len() * ENTRY);
+    for extent in extents {
+        bytes.extend_from_slice(&extent.offset.to_be_bytes());
+        let length = u32::try_from(extent.length).expect("frames are bounded far below 4 GiB");
+        bytes.extend_from_slice(&length.to_be_bytes());
+    }
+    disk.replace(&index_name(first), &bytes).map_err(index_failed)
+}
+
+/// Where the index says that a block of a closed segment lies.
+fn extent(disk: &dyn Disk, segment: &Segment, height: u64) -> Result<Option<Extent>, AgentError> {
+    let at = (height - segment.first) * ENTRY as u64;
+    let entry = match disk.read_at(&index_name(segment.first), at, ENTRY) {
+        Ok(entry) => entry,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(index_failed(error)),
+    };
+    let parsed = entry.split_first_chunk::<8>().and_then(|(offset, rest)| {
+        let length = usize::try_from(u32::from_be_bytes(*rest.first_chunk::<4>()?)).ok()?;
+        Some(Extent { offset: u64::from_be_bytes(*offset), length })
+    });
+    Ok(parsed)
+}
+
+/// The file is not there, or ends early: not what a disk that fails says.
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof)
+}
+
+fn index_failed(error: std::io::Error) -> AgentError {
+    LogError::Disk { file: INDEX, error }.into()
 }
 
 /// Executes the blocks of a segment that come after `state`.
@@ -247,6 +289,7 @@ fn damaged(extent: Option<&Extent>) -> AgentError {
 }
 
 fn remove(disk: &mut dyn Disk, first: u64) -> Result<(), AgentError> {
+    disk.remove(&index_name(first)).map_err(index_failed)?;
     disk.remove(&name(first)).map_err(|error| LogError::Disk { file: BLOCKS, error }.into())
 }
 
@@ -257,3 +300,15 @@ fn name(first: u64) -> String {
 
 /// The file of the first segment, and what errors call all of them.
 const BLOCKS: &str = "blocks.log";
+
+/// The file of the index of the closed segment that begins at a height.
+fn index_name(first: u64) -> String {
+    format!("heights-{first}.index")
+}
+
+/// What errors call the index of a segment.
+const INDEX: &str = "heights.index";
+/// Bytes of a block's entry in an index: the offset (u64) and length (u32) of its payload, big-endian.
+const ENTRY: usize = 8 + 4;
+/// Bytes of a block's payload at most: two records, each with its length.
+const FRAME_BYTES_MAX: usize = Block::MAX_BYTES + Certificate::MAX_BYTES + 8;

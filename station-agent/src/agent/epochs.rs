@@ -2,14 +2,17 @@
 //! it has signed before.
 
 use super::{Agent, AgentError, AgentTimer, Effect};
-use crate::disk::Disk;
+use crate::{disk::Disk, wire::Wire};
 use ohmesh_committee::{
-    Body as MessageBody, Committee, Config, Evidence, Input, Message, Timeouts, WalRecord, identify_block,
+    Body as MessageBody, Committee, Config, Input, Message, Timeouts, WalRecord, identify_block,
 };
 use ohmesh_ledger::{Block, Body, Certificate, State, VoteKind};
 use ohmesh_units::{Canonical, PublicKey, SigningKey, Timestamp};
 use rand_core::Rng;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 impl<D: Disk> Agent<D> {
     /// Begins the epoch of the next height: its validators, this agent's key among them, and no key of the one before.
@@ -18,6 +21,7 @@ impl<D: Disk> Agent<D> {
         let key = self.votes.signer(self.state.validators(), &self.identity);
         let vote = key.as_ref().map(SigningKey::public);
         self.votes.begin(&mut self.disk, self.state.epoch().number, vote)?;
+        self.early.offered.clear();
         let key = key.filter(|_| self.waking.is_none());
         let config = config(&self.state, key, self.timeouts);
         self.committee = Committee::new(config, self.state.head().height + 1);
@@ -39,8 +43,8 @@ impl<D: Disk> Agent<D> {
         if next.index_of(&self.identity).is_none() || (!lost && self.state.head().time.as_millis() < half) {
             return Ok(());
         }
-        let known = governance.next_votes.iter().find(|(who, _)| *who == self.signer.account());
-        let (known, epoch) = (known.map(|(_, key)| *key), epoch.number + 1);
+        let known = governance.next_votes.iter().find(|next| next.account == self.signer.account());
+        let (known, epoch) = (known.map(|next| next.key), epoch.number + 1);
         if known.is_some() && known == self.votes.made_for(epoch).map(|key| key.public()) {
             return Ok(());
         }
@@ -102,6 +106,9 @@ impl<D: Disk> Agent<D> {
         message: Message,
     ) -> Result<(), AgentError> {
         let running = self.state.epoch().number;
+        if message.epoch < running {
+            self.offer_old(from, message.body.at())?;
+        }
         if message.epoch <= running {
             return self.tell(now, Input::Message { from, message });
         }
@@ -115,14 +122,32 @@ impl<D: Disk> Agent<D> {
         Ok(())
     }
 
+    /// A validator still works on a height of an epoch that is over, which the committee of this one does not look at: it is
+    /// sent that block, once, and fetches what follows. Whoever claims to be behind gets no more than it could ask for.
+    fn offer_old(&mut self, to: PublicKey, (height, round): (u64, u32)) -> Result<(), AgentError> {
+        let Some((head, certificate)) = &self.head else { return Ok(()) };
+        // Of the newest height, stragglers' votes are expected up to the round that decided it.
+        let is_behind = height < head.height || height == head.height && round > certificate.round;
+        let is_offered = self.early.offered.get(&to).is_some_and(|offered| *offered >= height);
+        if is_offered || !is_behind {
+            return Ok(());
+        }
+        if let Some((bytes, certificate)) = self.blocks.block(&self.disk, &self.kept, height)? {
+            self.early.offered.insert(to, height);
+            self.effects.push(Effect::Send(to, Wire::Certified(bytes, certificate)));
+        }
+        Ok(())
+    }
+
     /// Gives the committee what came before its epoch began.
     pub(super) fn tell_early(&mut self, now: Timestamp) -> Result<(), AgentError> {
         let running = self.state.epoch().number;
         if self.early.messages.first().is_none_or(|(_, message)| message.epoch > running) {
             return Ok(());
         }
-        let early = std::mem::take(&mut self.early);
-        let mut messages = early.messages.into_iter().filter(|(_, message)| message.epoch == running);
+        self.early.bytes = 0;
+        let early = std::mem::take(&mut self.early.messages);
+        let mut messages = early.into_iter().filter(|(_, message)| message.epoch == running);
         messages.try_for_each(|(from, message)| self.tell(now, Input::Message { from, message }))
     }
 
@@ -142,12 +167,6 @@ impl<D: Disk> Agent<D> {
         let is_told = self.state.validators().index_of(&self.identity).is_some();
         let wait = if is_told { FOLLOW_TOLD } else { FOLLOW_UNTOLD };
         self.effects.push(Effect::SetTimer(AgentTimer::Follow, wait));
-    }
-
-    /// Brings proof that a validator contradicted itself to the ledger.
-    pub(super) fn convict(&mut self, now: Timestamp, evidence: &Evidence) {
-        let epoch = self.state.epoch().number;
-        self.submit_own(now, vec![Body::Convict { epoch, evidence: Box::new(evidence.clone()) }]);
     }
 }
 
@@ -176,6 +195,8 @@ pub(super) struct Early {
     bytes: usize,
     /// Who has been asked since the newest block.
     pub(super) asked: BTreeSet<PublicKey>,
+    /// The last height at which each validator was found in an epoch that is over.
+    offered: BTreeMap<PublicKey, u64>,
     /// Whose turn it is to be asked.
     turn: usize,
 }

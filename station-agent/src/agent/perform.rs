@@ -2,12 +2,21 @@
 
 use super::{AHEAD_MAX, Actions, Agent, AgentError, AgentTimer, Decided, Effect, WalEntry};
 use crate::{disk::Disk, wire::Wire};
-use ohmesh_committee::{Action, CommitteeError, Input};
+use ohmesh_committee::{Action, BlockBytes, CommitteeError, Input};
 use ohmesh_ledger::{Block, Certificate, LedgerError, Proposed, open_block, open_block_knowing};
 use ohmesh_units::{BlockId, Canonical, Timestamp};
 use std::time::Duration;
 
 impl<D: Disk> Agent<D> {
+    /// What has come up to be done outside, once everything that it speaks of is durable: whatever was to be synced on the
+    /// way is synced here, at once, and nothing has left the agent before.
+    pub(super) fn hand_out(&mut self) -> Result<Vec<Effect>, AgentError> {
+        if std::mem::take(&mut self.must_sync) {
+            self.wal.sync(&mut self.disk)?;
+        }
+        Ok(std::mem::take(&mut self.effects))
+    }
+
     /// Performs actions one after the other; what they cause comes after them.
     pub(super) fn perform(&mut self, now: Timestamp, actions: Vec<Action>) -> Result<(), AgentError> {
         let mut actions = Actions::from(actions);
@@ -28,14 +37,14 @@ impl<D: Disk> Agent<D> {
                 return Ok(Vec::new());
             }
             Action::Sync => {
-                self.wal.sync(&mut self.disk)?;
+                self.must_sync = true;
                 return Ok(Vec::new());
             }
             Action::Build { height, round, .. } => return self.build(now, height, round),
             Action::Judge { block, bytes, .. } => {
                 let valid = self.judge(now, &bytes);
                 if valid {
-                    self.keep_undecided(&bytes)?;
+                    self.keep_undecided(bytes);
                 }
                 return Ok(self.committee.handle(Input::Judged { block, valid }));
             }
@@ -51,7 +60,7 @@ impl<D: Disk> Agent<D> {
             }
             Action::Offer { validator, height } => {
                 let key = self.state.validators().at(validator).map(|validator| validator.key);
-                let block = self.blocks.block(&mut self.disk, &self.kept, height)?;
+                let block = self.blocks.block(&self.disk, &self.kept, height)?;
                 let (Some(key), Some((bytes, certificate))) = (key, block) else {
                     return Ok(Vec::new());
                 };
@@ -69,7 +78,7 @@ impl<D: Disk> Agent<D> {
             Action::CancelAllTimers => Effect::CancelCommitteeTimers,
             Action::RequestSync { from, height } => Effect::Fetch { from, height },
             Action::Equivocation(evidence) => {
-                self.convict(now, &evidence);
+                self.note_evidence(now, &evidence)?;
                 Effect::Equivocation(evidence)
             }
             Action::Reject { from, reason } => Effect::Refused { from, reason },
@@ -78,19 +87,20 @@ impl<D: Disk> Agent<D> {
         Ok(Vec::new())
     }
 
-    /// Builds this validator's block, durable before anybody hears of it.
+    /// Builds this validator's block.
     fn build(&mut self, now: Timestamp, height: u64, round: u32) -> Result<Vec<Action>, AgentError> {
         let Some(me) = self.me else { return Ok(Vec::new()) };
         let after_parent = self.state.head().time.checked_add(Duration::from_millis(1));
         let time = now.max(after_parent.unwrap_or(now));
-        let Proposed { block, applied, refused } = self.state.propose(time, me, self.mempool.candidates());
+        let Proposed { block, bytes, applied, refused } =
+            self.state.propose(time, me, self.mempool.candidates());
         for (id, reason) in refused {
             self.mempool.refuse(&id, reason);
         }
-        let bytes = block.encode();
-        self.keep_undecided(&bytes)?;
-        self.drafts.insert(block.id(), (block, applied));
-        Ok(self.committee.handle(Input::Built { height, round, bytes: bytes.into() }))
+        let (id, bytes) = (block.id(), BlockBytes::from(bytes));
+        self.keep_undecided(bytes.clone());
+        self.drafts.insert(id, (block, applied));
+        Ok(self.committee.handle(Input::Built { height, round, block: id, bytes }))
     }
 
     /// Whether the block may follow the head: its time, its signatures, every transaction, and the state it states.
@@ -117,10 +127,22 @@ impl<D: Disk> Agent<D> {
         }
     }
 
-    /// Makes an undecided block durable.
-    fn keep_undecided(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
-        self.wal.push(&WalEntry::Block(bytes.to_vec()).encode());
-        self.wal.sync(&mut self.disk)?;
+    /// Writes an undecided block down ahead of what this validator will say of it, with which it becomes durable.
+    fn keep_undecided(&mut self, bytes: BlockBytes) {
+        if self.me.is_some() {
+            self.wal.push(&WalEntry::Block(bytes).encode());
+        }
+    }
+
+    /// A height is over, and its decision durable: of what was said at it, nothing needs to be remembered. Records that are
+    /// written already are skipped when the log is read, so it is cut only when it is long; cutting costs a sync.
+    fn close_wal(&mut self) -> Result<(), AgentError> {
+        self.must_sync = false;
+        if self.wal.length() > WAL_BYTES_MAX {
+            self.wal.reset(&mut self.disk)?;
+        } else {
+            self.wal.discard();
+        }
         Ok(())
     }
 
@@ -137,7 +159,7 @@ impl<D: Disk> Agent<D> {
             None => execute(&self.state, bytes).map_err(AgentError::Diverged)?,
         };
         self.blocks.append(&mut self.disk, bytes, &certificate)?;
-        self.wal.reset(&mut self.disk)?;
+        self.close_wal()?;
         let expired = applied.expired.clone();
         self.state.apply(applied);
         self.drafts.clear();
@@ -154,6 +176,7 @@ impl<D: Disk> Agent<D> {
             self.begin_epoch()?;
         }
         self.do_duties(now)?;
+        self.bring_evidence(now)?;
         self.owe_vote_key(now)?;
         self.show_block(now, &block)?;
         self.keep_snapshot()?;
@@ -171,3 +194,7 @@ pub(super) fn execute(
     let applied = state.execute(&block, &transactions)?;
     Ok((block, applied))
 }
+
+/// Bytes of the write-ahead log from which on it is cut at the end of a height: some dozens of full blocks, which a restart
+/// reads in a tenth of a second.
+const WAL_BYTES_MAX: u64 = 16 << 20;

@@ -21,7 +21,7 @@ impl<D: Disk> Agent<D> {
         self.perform_sales(now, effects)?;
         self.tell_what_the_seller_missed();
         for height in missed {
-            let block = self.blocks.block(&mut self.disk, &self.kept, height)?;
+            let block = self.blocks.block(&self.disk, &self.kept, height)?;
             let Some((bytes, _)) = block else { continue };
             let (block, _) = ohmesh_ledger::open_block(&self.state, &bytes).map_err(AgentError::Diverged)?;
             self.show_block(now, &block)?;
@@ -100,9 +100,11 @@ impl<D: Disk> Agent<D> {
 
     /// Takes a transaction that this agent has just signed.
     pub(super) fn submit_signed(&mut self, now: Timestamp, signed: ohmesh_ledger::SignedTransaction) {
-        let verified = ohmesh_ledger::Verified::one(self.state.zone_id(), signed.clone());
-        if self.admit(now, verified.expect("signed just now for this zone")) {
-            self.effects.push(Effect::Publish(crate::wire::Wire::Transactions(vec![signed])));
+        let verified = ohmesh_ledger::Verified::one(self.state.zone_id(), signed);
+        let verified = verified.expect("signed just now for this zone");
+        let tried = self.state.try_transaction(now, &verified);
+        if self.admit(now, verified.clone(), &tried) {
+            self.pass_on(&[verified]);
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::{Agent, AgentError, AgentTimer, Effect, Event};
 use crate::disk::Disk;
-use ohmesh_committee::{Committee, WalRecord};
+use ohmesh_committee::{BlockBytes, Committee, WalRecord};
 use ohmesh_ledger::{Answer, Query};
 use ohmesh_units::{PublicKey, Timestamp};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// What waits for the agent to wake.
 pub(super) struct Waking {
     /// The height of the write-ahead log, its records, and the blocks in it.
-    pub(super) replay: Option<(u64, Vec<WalRecord>, Vec<Vec<u8>>)>,
+    pub(super) replay: Option<(u64, Vec<WalRecord>, Vec<BlockBytes>)>,
 }
 
 impl<D: Disk> Agent<D> {
@@ -107,9 +107,8 @@ impl<D: Disk> Agent<D> {
             return Ok(());
         };
         let config = super::epochs::config(&self.state, Some(key), self.timeouts);
-        let bytes = undecided.iter().map(|bytes| bytes.clone().into()).collect();
         let (committee, actions) =
-            Committee::replay(config, height, records, bytes).map_err(AgentError::Committee)?;
+            Committee::replay(config, height, records, undecided.clone()).map_err(AgentError::Committee)?;
         self.me = committee.validator();
         self.committee = committee;
         self.next = None;

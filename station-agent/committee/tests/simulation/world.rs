@@ -243,8 +243,9 @@ impl World {
             Event::Build { node, life, height, round } if alive(self, node, life) => {
                 let parent = self.tip(node);
                 let bytes = format!("block {height} {round} by {node}.{life} on {parent}").into_bytes();
-                self.nodes[node].disk.undecided.insert(identify(&bytes).unwrap(), bytes.clone().into());
-                self.input(node, Input::Built { height, round, bytes: bytes.into() });
+                let block = identify(&bytes).unwrap();
+                self.nodes[node].disk.undecided.insert(block, bytes.clone().into());
+                self.input(node, Input::Built { height, round, block, bytes: bytes.into() });
             }
             Event::Judge { node, life, block, bytes } if alive(self, node, life) => {
                 let text = String::from_utf8(bytes.to_vec()).unwrap();
