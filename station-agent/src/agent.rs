@@ -7,12 +7,20 @@
 //!        committee: Append, Sync, Judge, Commit --> Disk (write-ahead log, block log)
 //! ```
 //!
-//! Order that must hold: a record is durable before the vote it speaks of leaves; a block is durable before it is voted
-//! for; a decided block is durable before it is applied, and applied before anybody is told.
+//! Order that must hold: a record is durable before the vote it speaks of leaves; a block is durable before a vote for it
+//! leaves; a decided block is durable before it is applied, and applied before anybody is told.
+//!
+//! Nothing leaves but as an effect, and effects are handed out at the end. So whatever the write-ahead log has to remember
+//! of one event is synced once, before they are (`hand_out`); and of a height that is decided meanwhile nothing,
+//! because the decision is durable. One of several validators syncs three times a block: with its prevote, which carries the
+//! block and, if it proposes, the proposal; with its precommit; and with the decision. Each of them leaves only after the
+//! others' answer to the one before has come, so they cannot be made one. An only validator syncs the decision and nothing
+//! else.
 
 mod block_log;
 mod duties;
 mod epochs;
+mod evidence;
 mod hand_overs;
 mod kept;
 mod mempool;
@@ -26,6 +34,7 @@ mod waking;
 pub use block_log::BlockLog;
 pub use kept::Keep;
 pub use mempool::Mempool;
+pub(crate) use snapshots::{Written, counted};
 
 use crate::{
     disk::Disk,
@@ -36,14 +45,16 @@ use crate::{
 };
 use duties::Duties;
 use epochs::Early;
+use evidence::EvidenceBox;
 use hand_overs::HandOvers;
 use kept::Kept;
 use ohmesh_committee::{
-    Action, Committee, CommitteeError, Evidence, Input, Pace, Rejected, Timeouts, Timer, WalRecord,
+    Action, BlockBytes, Committee, CommitteeError, Evidence, Input, Pace, Rejected, Timeouts, Timer,
+    WalRecord,
 };
 use ohmesh_ledger::{
-    Answer, Applied, Block, Body, Certificate, Header, LedgerError, Query, SignedTransaction, State,
-    ValidatorSet, Verified, Zone,
+    Answer, Applied, Block, Certificate, Header, LedgerError, Query, SignedTransaction, State,
+    TransactionError, ValidatorSet, Verified, Zone,
 };
 use ohmesh_ocpp::{ChargerName, session::Command};
 use ohmesh_units::{
@@ -98,6 +109,12 @@ pub enum AgentError {
         /// The newest block that is there.
         height: u64,
     },
+    /// The data folder of a validator that decides alone was put back from a copy: what it has voted since is not in it.
+    #[error(
+        "this data folder is a copy, and its agent decides alone: what it has decided since is not in it. If there is no \
+         newer one, `station-agent ledger adopt` lets it go on"
+    )]
+    Copied,
     /// The seller cannot be opened.
     #[error(transparent)]
     Seller(#[from] SellerError),
@@ -242,6 +259,11 @@ pub enum Warning {
         /// Who sent the last chunk.
         from: PublicKey,
     },
+    /// The data folder was put back from a copy.
+    #[error(
+        "this data folder is a copy: its vote keys are erased, as they may have signed what is not in it"
+    )]
+    Copied,
     /// A peer answered something false.
     #[error("{peer} is not asked again for this snapshot: {reason}")]
     Peer {
@@ -329,6 +351,8 @@ pub struct Agent<D> {
     pace: Pace,
     disk: D,
     wal: RecordLog,
+    /// What waits in the write-ahead log is to be durable before the effects are handed out.
+    must_sync: bool,
     blocks: BlockLog,
     hand_overs: HandOvers,
     keep: Keep,
@@ -351,6 +375,7 @@ pub struct Agent<D> {
     next: Option<u64>,
     /// A validator's part in auctions.
     duties: Duties,
+    evidence: EvidenceBox,
     signer: Signer,
     seller: Option<Seller>,
     effects: Vec<Effect>,
@@ -370,21 +395,30 @@ impl<D: Disk> Agent<D> {
         let mut effects = Vec::new();
         let mut hand_overs = HandOvers::open(&mut disk, seed)?;
         let mut kept = Kept::open(&disk)?;
-        let past = snapshots::open(&mut disk, &mut kept, zone, &mut hand_overs, &mut effects)?;
+        let identity = settings.key.public();
+        let past = snapshots::open(&mut disk, &mut kept, (zone, &identity), &mut hand_overs, &mut effects)?;
         let snapshots::Past { state, head, served, blocks, is_whole } = past;
         let (wal, frames) = RecordLog::open(&mut disk, WAL, seed)?;
-        let (records, undecided) = read_wal(frames)?;
         let height = state.head().height + 1;
+        let (records, undecided) = read_wal(frames, height)?;
         state.known_rules().map_err(AgentError::Rules)?;
-        let identity = settings.key.public();
         let mut votes = VoteKeys::open(&disk)?;
         let ahead = records.iter().map(WalRecord::height).find(|logged| *logged > height);
-        if let Some(voted) = ahead.filter(|_| is_quorum_alone(state.validators(), &identity)) {
+        let is_alone = is_quorum_alone(state.validators(), &identity);
+        if let Some(voted) = ahead.filter(|_| is_alone) {
             return Err(AgentError::Rolled { voted, height: height - 1 });
         }
-        if ahead.is_some() || !is_whole {
+        let is_copied = votes.is_copied(&mut disk, WAL)?;
+        if is_copied && is_alone {
+            return Err(AgentError::Copied);
+        }
+        if is_copied {
+            effects.push(Effect::Warning(Warning::Copied));
+        }
+        if ahead.is_some() || !is_whole || is_copied {
             // It has voted after blocks that it no longer has, and of those votes there may be no record.
             votes.forget(&mut disk)?;
+            votes.adopt(&mut disk, WAL)?;
             effects.push(Effect::Forgetful { height: ahead.unwrap_or(height) });
         }
         let key = votes.signer(state.validators(), &identity);
@@ -396,15 +430,15 @@ impl<D: Disk> Agent<D> {
         let signer = Signer::new(*state.zone_id(), settings.key.clone(), derive(&settings.seed, b"sign"));
         let mut duties = Duties::open(&mut disk, seed, signer.account(), derive(&settings.seed, b"duty"))?;
         duties.note_all(state.objects());
+        let evidence = EvidenceBox::open(&mut disk, seed)?;
         let index = state.validators().index_of(&identity);
         let own = |record: &WalRecord| record.height() == height && epochs::is_precommit_of(record, index);
         let has_voted = records.iter().any(own);
         let was_running = records.iter().any(|record| record.height() == height);
         let replays_now = was_running && !must_ask;
         let (committee, actions) = if replays_now {
-            let bytes = undecided.iter().map(|bytes| bytes.clone().into()).collect();
-            let records = records.clone();
-            Committee::replay(config, height, records, bytes).map_err(AgentError::Committee)?
+            let (records, blocks) = (records.clone(), undecided.clone());
+            Committee::replay(config, height, records, blocks).map_err(AgentError::Committee)?
         } else {
             (Committee::new(config, height), Vec::new())
         };
@@ -423,6 +457,7 @@ impl<D: Disk> Agent<D> {
             pace: settings.pace,
             disk,
             wal,
+            must_sync: false,
             blocks,
             hand_overs,
             keep: settings.keep,
@@ -437,6 +472,7 @@ impl<D: Disk> Agent<D> {
             drafts: BTreeMap::new(),
             next: None,
             duties,
+            evidence,
             signer,
             seller: None,
             effects,
@@ -455,13 +491,14 @@ impl<D: Disk> Agent<D> {
         }
         agent.perform(now, actions)?;
         agent.do_duties(now)?;
+        agent.bring_evidence(now)?;
         if let Some(setup) = settings.seller {
             agent.open_seller(now, setup)?;
         }
         agent.resume_rebuild()?;
         agent.ask_heads();
         agent.wait_to_follow();
-        let effects = std::mem::take(&mut agent.effects);
+        let effects = agent.hand_out()?;
         Ok((agent, effects))
     }
 
@@ -502,7 +539,7 @@ impl<D: Disk> Agent<D> {
             }
             Event::Fetched { from, blocks } => self.on_fetched(now, from, blocks)?,
         }
-        Ok(std::mem::take(&mut self.effects))
+        self.hand_out()
     }
 
     fn on_wire(&mut self, now: Timestamp, from: PublicKey, wire: Wire) -> Result<(), AgentError> {
@@ -514,9 +551,7 @@ impl<D: Disk> Agent<D> {
             Wire::Committee(message) => self.on_committee(now, from, message),
             Wire::Transactions(signed) => {
                 if signed.len() <= Wire::TRANSACTIONS_MAX {
-                    for verified in self.check_signatures(signed) {
-                        self.admit(now, verified);
-                    }
+                    self.take_in(now, signed);
                 }
                 Ok(())
             }
@@ -524,13 +559,15 @@ impl<D: Disk> Agent<D> {
         }
     }
 
-    /// Those of `signed` that are new here and rightly signed. They are checked together; if one is bad, one by one, so
-    /// that it does not sink the others.
-    fn check_signatures(&self, mut signed: Vec<SignedTransaction>) -> Vec<Verified> {
+    /// Takes transactions from a validator for a block: those that are new here, rightly signed, and could apply now.
+    fn take_in(&mut self, now: Timestamp, mut signed: Vec<SignedTransaction>) {
         signed.retain(|one| !self.mempool.holds_id(&one.transaction.id()));
-        let zone = self.state.zone_id();
-        Verified::all(zone, signed.clone())
-            .unwrap_or_else(|_| signed.into_iter().filter_map(|one| Verified::one(zone, one).ok()).collect())
+        let verified: Vec<Verified> =
+            Verified::each(self.state.zone_id(), signed).into_iter().filter_map(Result::ok).collect();
+        let tried = self.state.try_each(now, &verified);
+        for (verified, tried) in verified.into_iter().zip(tried) {
+            self.admit(now, verified, &tried);
+        }
     }
 
     /// Decided blocks from a peer: each is checked by the committee, committed, and the next one started at once.
@@ -586,26 +623,55 @@ impl<D: Disk> Agent<D> {
         self.effects.push(Effect::SetTimer(AgentTimer::NextHeight(height), wait));
     }
 
-    /// Takes a checked transaction for a block; whether it is new and could apply now.
-    fn admit(&mut self, now: Timestamp, verified: Verified) -> bool {
-        if self.state.try_transaction(now, &verified).is_err() || self.is_free_and_too_many(&verified) {
+    /// Takes a checked transaction for a block, `tried` being what would come of it now; whether it is new and could apply,
+    /// and there was room.
+    fn admit(&mut self, now: Timestamp, verified: Verified, tried: &Result<(), TransactionError>) -> bool {
+        if tried.is_err() || self.is_free_and_too_many(&verified) {
             return false;
         }
         let was_idle = self.mempool.is_empty();
-        let is_new = self.mempool.insert(verified);
+        let is_duty = self.is_duty(&verified);
+        let is_new = self.mempool.insert(verified, is_duty);
         if was_idle && is_new {
             self.wait_for_next(now);
         }
         is_new
     }
 
+    /// Whether a validator owes it to the ledger: one of this epoch, of the next, or of a key that still counts.
+    fn is_duty(&self, verified: &Verified) -> bool {
+        let transaction = verified.transaction();
+        let governance = self.state.governance();
+        let has_sender = |set: &ValidatorSet| set.all().iter().any(|one| one.account() == transaction.sender);
+        transaction.body.is_duty()
+            && (has_sender(self.state.validators())
+                || governance.next_validators.as_ref().is_some_and(has_sender)
+                || governance.keys.iter().any(|holders| holders.accounts.contains(&transaction.sender)))
+    }
+
     /// Where transactions cost something, those that cost nothing must not fill the room of the others.
     fn is_free_and_too_many(&self, verified: &Verified) -> bool {
-        let opens = |one: &Verified| matches!(one.transaction().body, Body::OpenAccount { .. });
-        let most = FREE_BLOCKS * Block::FREE_ACCOUNTS_MAX as usize;
         self.state.governance().rules.fee > Money::ZERO
-            && opens(verified)
-            && self.mempool.candidates().filter(|one| opens(one)).take(most).count() == most
+            && mempool::opens_account(verified)
+            && self.mempool.opening() >= FREE_BLOCKS * Block::FREE_ACCOUNTS_MAX as usize
+    }
+
+    /// Passes transactions on to the other validators, if there are any.
+    fn pass_on(&mut self, news: &[Verified]) {
+        if self.others().next().is_none() {
+            return;
+        }
+        let mut rest = news.iter().peekable();
+        while rest.peek().is_some() {
+            let (mut message, mut bytes) = (Vec::new(), 0);
+            while let Some(one) = rest.next_if(|one| {
+                bytes += one.encoded().len();
+                message.is_empty() || message.len() < Wire::TRANSACTIONS_MAX && bytes <= Block::MAX_BYTES
+            }) {
+                message.push(one.signed().clone());
+            }
+            self.effects.push(Effect::Publish(Wire::Transactions(message)));
+        }
     }
 
     fn tell(&mut self, now: Timestamp, input: Input) -> Result<(), AgentError> {
@@ -618,7 +684,7 @@ impl<D: Disk> Agent<D> {
 #[derive(serde::Serialize, serde::Deserialize)]
 enum WalEntry {
     Record(WalRecord),
-    Block(Vec<u8>),
+    Block(BlockBytes),
 }
 
 impl Canonical for WalEntry {
@@ -626,7 +692,12 @@ impl Canonical for WalEntry {
     const MAX_BYTES: usize = Block::MAX_BYTES + 64;
 }
 
-fn read_wal(frames: Vec<crate::record_log::Frame>) -> Result<(Vec<WalRecord>, Vec<Vec<u8>>), AgentError> {
+/// What the write-ahead log says of `height` and later heights, and the undecided blocks of `height`. What it still holds of
+/// heights that are decided is over.
+fn read_wal(
+    frames: Vec<crate::record_log::Frame>,
+    height: u64,
+) -> Result<(Vec<WalRecord>, Vec<BlockBytes>), AgentError> {
     let (mut records, mut blocks) = (Vec::new(), Vec::new());
     for (_, payload) in frames {
         let mut reader = Reader::new(&payload);
@@ -637,6 +708,8 @@ fn read_wal(frames: Vec<crate::record_log::Frame>) -> Result<(Vec<WalRecord>, Ve
             }
         }
     }
+    records.retain(|record| record.height() >= height);
+    blocks.retain(|bytes| Block::decode(bytes).is_ok_and(|block| block.header.height == height));
     Ok((records, blocks))
 }
 
@@ -652,8 +725,8 @@ fn derive(seed: &[u8; 32], usage: &[u8; 4]) -> [u8; 32] {
     SEED.hash(&[seed, usage]).0
 }
 
-/// The file of the write-ahead log.
-const WAL: &str = "wal.log";
+/// The file of the write-ahead log, in which every vote is recorded.
+pub(crate) const WAL: &str = "wal.log";
 /// Free accounts that wait at most, in blocks full of them.
 const FREE_BLOCKS: usize = 4;
 /// How far ahead of this agent's clock a block may be.

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::UNIX_EPOCH,
 };
 
 /// Files that grow at their end. What was appended is durable after `sync`; what was not may be lost, whole or in part.
@@ -26,6 +27,11 @@ pub trait Disk: Send + 'static {
     /// Bytes of a file; 0 if it is not there.
     fn length(&self, name: &str) -> io::Result<u64> {
         self.read(name).map(|bytes| bytes.len() as u64)
+    }
+    /// When the file was made, if it is there and the disk tells: a copy of a file was not made when the file was. In
+    /// nanoseconds since the Unix epoch, and good for nothing but comparing.
+    fn made(&self, _name: &str) -> io::Result<Option<u128>> {
+        Ok(None)
     }
     /// Removes a file, durably, if it is there. A disk that cannot empties it, which reads the same.
     fn remove(&mut self, name: &str) -> io::Result<()> {
@@ -117,6 +123,15 @@ impl Disk for Folder {
         }
     }
 
+    fn made(&self, name: &str) -> io::Result<Option<u128>> {
+        let made = std::fs::metadata(self.path.join(name)).and_then(|about| about.created());
+        match made {
+            Ok(made) => Ok(made.duration_since(UNIX_EPOCH).ok().map(|since| since.as_nanos())),
+            Err(error) if is_untold(error.kind()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn remove(&mut self, name: &str) -> io::Result<()> {
         self.files.remove(name);
         match std::fs::remove_file(self.path.join(name)) {
@@ -127,9 +142,18 @@ impl Disk for Folder {
     }
 }
 
+/// Whether there is no such file, or the file system keeps no times at which files were made.
+fn is_untold(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::Unsupported)
+}
+
 /// Files in memory. Clones are the same disk, so that a simulated agent can be stopped and started again on it.
 #[derive(Clone, Default)]
-pub struct Memory(Arc<Mutex<BTreeMap<String, MemoryFile>>>);
+pub struct Memory {
+    files: Arc<Mutex<BTreeMap<String, MemoryFile>>>,
+    /// How many copies it is away from the disk that it was first: when its files were made.
+    copies: u128,
+}
 
 #[derive(Clone, Default)]
 struct MemoryFile {
@@ -153,9 +177,14 @@ impl Memory {
         file.durable = file.bytes.len();
     }
 
-    /// Another disk that holds what this one holds now, as a backup does.
+    /// Another disk that holds copies of this one's files, as a backup does.
     pub fn copy(&self) -> Self {
-        Self(Arc::new(Mutex::new(self.files().clone())))
+        Self { copies: self.copies + 1, ..self.image() }
+    }
+
+    /// Another disk that is as this one is now, as an image of a whole file system is: nothing tells them apart.
+    pub fn image(&self) -> Self {
+        Self { files: Arc::new(Mutex::new(self.files().clone())), copies: self.copies }
     }
 
     /// The names of its files.
@@ -169,7 +198,7 @@ impl Memory {
     }
 
     fn files(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, MemoryFile>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -214,6 +243,10 @@ impl Disk for Memory {
 
     fn length(&self, name: &str) -> io::Result<u64> {
         Ok(self.files().get(name).map_or(0, |file| file.bytes.len() as u64))
+    }
+
+    fn made(&self, name: &str) -> io::Result<Option<u128>> {
+        Ok(self.files().contains_key(name).then_some(self.copies))
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {

@@ -12,7 +12,7 @@ use ohmesh_auction::{seal::SealSecret, strategy::CostPlus};
 use ohmesh_geo::{Connector, Connectors};
 use ohmesh_ledger::Body;
 use ohmesh_ocpp::ChargerName;
-use ohmesh_units::{AccountId, Domain, EvseId, Hash, Power, Price, SigningKey, StationId};
+use ohmesh_units::{AccountId, Domain, EvseId, Hash, Power, Price, SigningKey, StationId, ZoneId};
 use serde::{Deserialize, Serialize};
 
 /// One station: a `[[station]]` table.
@@ -86,30 +86,38 @@ impl StationConfig {
         })
     }
 
-    /// The transactions that put the station and its outlets, as they are here, into the ledger's registry.
-    pub fn registrations(&self, key: &SigningKey) -> Result<Vec<Body>> {
+    /// The transactions that put the station and its outlets, as they are here, into the registry of `zone`; each meter has
+    /// signed that it serves there.
+    pub fn registrations(&self, zone: &ZoneId, key: &SigningKey) -> Result<Vec<Body>> {
+        self.check()?;
+        let award_key = Hash(self.seal(key).public().to_bytes());
+        let (number, name, position) = (self.number, self.name.clone(), position(&self.position)?);
+        let mut bodies = vec![Body::RegisterStation { number, name, position, award_key }];
+        let owner = AccountId::of(&key.public());
+        for evse in &self.evse {
+            let (outlet, meter) = ((self.id(key), evse.number), self.meter(key, evse.number));
+            let plugs = (evse.connectors()?.bits(), Power::from_w(evse.power_w));
+            bodies.push(Body::register_evse(zone, &owner, outlet, plugs, &meter));
+        }
+        Ok(bodies)
+    }
+
+    /// Whether the registry would take it.
+    fn check(&self) -> Result<()> {
         ensure!(
             (1..=64).contains(&self.name.len()),
             "name has {} bytes, 1 to 64 are allowed",
             self.name.len()
         );
         ensure!(!self.evse.is_empty(), "there is no [[station.evse]]");
-        let award_key = Hash(self.seal(key).public().to_bytes());
-        let (number, name, position) = (self.number, self.name.clone(), position(&self.position)?);
-        let mut bodies = vec![Body::RegisterStation { number, name, position, award_key }];
+        position(&self.position)?;
         for evse in &self.evse {
             if evse.power_w == 0 {
                 bail!("evse {}: power_w is 0", evse.number);
             }
-            bodies.push(Body::RegisterEvse {
-                station: self.id(key),
-                number: evse.number,
-                connectors: evse.connectors()?.bits(),
-                power: Power::from_w(evse.power_w),
-                meter: self.meter(key, evse.number).public(),
-            });
+            evse.connectors()?;
         }
-        Ok(bodies)
+        Ok(())
     }
 
     fn id(&self, key: &SigningKey) -> StationId {
@@ -155,7 +163,7 @@ pub fn sellers(
         if let Some(evse) = unknown {
             bail!("evse {}: there is no [[charger]] named {:?}", evse.number, evse.charger);
         }
-        station.registrations(key)?;
+        station.check()?;
         station.seller(key)
     };
     stations
@@ -182,7 +190,7 @@ mod tests {
         let key = SigningKey::from_seed([3; 32]);
         let station: StationConfig = toml::from_str(GOOD).unwrap();
         let seller = check(GOOD).unwrap();
-        let bodies = station.registrations(&key).unwrap();
+        let bodies = station.registrations(&ZoneId([1; 32]), &key).unwrap();
         let Body::RegisterStation { award_key, .. } = &bodies[0] else { panic!("{bodies:?}") };
         assert_eq!(*award_key, Hash(seller.seal.public().to_bytes()));
         let Body::RegisterEvse { station, connectors, power, meter, .. } = &bodies[1] else {

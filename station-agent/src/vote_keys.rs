@@ -4,6 +4,12 @@
 //! They live in the data folder and nowhere else, and no backup should hold them: who has lost the folder has lost the
 //! record of what it signed, and must not be able to sign again. Such an agent follows until a new key of its is on the
 //! ledger and the next epoch has begun. Erasing replaces the file; what a disk keeps of replaced blocks is the disk's.
+//!
+//! So the keys are bound to the file in which what they sign is recorded, by the time at which that file was made: `cp`,
+//! `tar`, `rsync` and every backup that puts files back make a new one, and in a folder that was put back the keys are
+//! erased ([`VoteKeys::is_copied`]). What this does not see: a file system that was set back as a whole (an image, a
+//! snapshot of a volume or of a machine), a file that was written over in place, and file systems that keep no such times.
+//! Whoever does that runs `station-agent ledger forget-votes` before the agent starts again.
 
 use crate::{disk::Disk, record_log::LogError};
 use ohmesh_ledger::ValidatorSet;
@@ -15,6 +21,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct VoteKeys {
     keys: Vec<VoteKey>,
+    /// When the file in which their votes are recorded was made; none while there is none.
+    record_made: Option<u128>,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -34,7 +42,7 @@ impl VoteKey {
 
 impl Canonical for VoteKeys {
     const NAME: &'static str = "vote keys";
-    const MAX_BYTES: usize = 16 + KEYS_MAX * 43;
+    const MAX_BYTES: usize = 36 + KEYS_MAX * 43;
 }
 
 impl VoteKeys {
@@ -46,7 +54,7 @@ impl VoteKeys {
         let bytes = disk.read(Self::FILE).map_err(|error| LogError::Disk { file: Self::FILE, error })?;
         let bytes = Zeroizing::new(bytes);
         if bytes.is_empty() {
-            return Ok(Self { keys: Vec::new() });
+            return Ok(Self { keys: Vec::new(), record_made: None });
         }
         let keys = Self::decode(&bytes).ok().filter(|keys| keys.keys.len() <= KEYS_MAX);
         keys.ok_or(LogError::Damaged { file: Self::FILE, offset: 0 })
@@ -71,6 +79,11 @@ impl VoteKeys {
         Ok(SigningKey::from_seed(seed))
     }
 
+    /// The newest key that has never been the one to vote with, if there is one: it has signed nothing.
+    pub fn unused(&self) -> Option<PublicKey> {
+        self.keys.iter().rev().find(|key| !key.has_served).map(|key| key.key().public())
+    }
+
     /// The key made for `epoch`, if there is one.
     pub fn made_for(&self, epoch: u64) -> Option<SigningKey> {
         self.keys.iter().find(|key| key.epoch == epoch).map(VoteKey::key)
@@ -81,6 +94,39 @@ impl VoteKeys {
         let index = validators.index_of(me)?;
         let vote = validators.at(index)?.vote;
         self.keys.iter().map(VoteKey::key).find(|key| key.public() == vote)
+    }
+
+    /// Whether one of them is `vote`.
+    pub fn has(&self, vote: &PublicKey) -> bool {
+        self.keys.iter().any(|key| key.key().public() == *vote)
+    }
+
+    /// Whether `record`, the file in which their votes are recorded, is not the one that they are bound to: the folder was
+    /// put back, and what they have signed since it was copied is not in it. Keys that are not bound yet, and those that
+    /// will be made where there are none, are bound to it now.
+    pub fn is_copied(&mut self, disk: &mut dyn Disk, record: &'static str) -> Result<bool, LogError> {
+        let made = disk.made(record).map_err(|error| LogError::Disk { file: record, error })?;
+        if self.record_made.is_some() && !self.keys.is_empty() {
+            return Ok(made.is_some() && made != self.record_made);
+        }
+        self.adopt(disk, record)?;
+        Ok(false)
+    }
+
+    /// Binds them to the record that is there from now on, whatever they have signed. Only for who knows that it is the
+    /// newest one, or that they have signed nothing.
+    pub fn adopt(&mut self, disk: &mut dyn Disk, record: &'static str) -> Result<(), LogError> {
+        let made = disk.made(record).map_err(|error| LogError::Disk { file: record, error })?;
+        if self.record_made != made {
+            self.record_made = made;
+            self.write(disk)?;
+        }
+        Ok(())
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.keys.len()
     }
 
     /// `epoch` has begun or goes on, `vote` being the key to vote with: erases all others but those for later epochs and,
@@ -152,6 +198,30 @@ mod tests {
         assert_eq!(third.made_for(1).unwrap().public(), next);
         let bytes = disk.everything();
         assert!(!bytes.windows(32).any(|window| window == [1; 32]), "the old seed is in no file");
+    }
+
+    #[test]
+    fn keys_are_bound_to_the_record_of_their_votes() {
+        const RECORD: &str = "record.log";
+        let mut disk = Memory::default();
+        let mut keys = VoteKeys::open(&disk).unwrap();
+        keys.make(&mut disk, 0, [1; 32]).unwrap();
+        assert!(!keys.is_copied(&mut disk, RECORD).unwrap(), "there is no record yet");
+        disk.edit(RECORD, |bytes| bytes.push(1));
+        assert!(!keys.is_copied(&mut disk, RECORD).unwrap(), "bound to it now");
+        let is_copied = |disk: &Memory| {
+            let mut disk = disk.clone();
+            VoteKeys::open(&disk).unwrap().is_copied(&mut disk, RECORD).unwrap()
+        };
+        assert!(!is_copied(&disk) && !is_copied(&disk.image()));
+        let mut copy = disk.copy();
+        assert!(is_copied(&copy) && is_copied(&copy), "as often as one looks");
+        let mut kept = VoteKeys::open(&copy).unwrap();
+        kept.forget(&mut copy).unwrap();
+        assert!(!is_copied(&copy), "there is no key that could sign");
+        kept.adopt(&mut copy, RECORD).unwrap();
+        kept.make(&mut copy, 1, [2; 32]).unwrap();
+        assert!(!is_copied(&copy) && is_copied(&copy.copy()));
     }
 
     #[test]

@@ -7,8 +7,12 @@
 mod chain;
 #[path = "ledger_commands/export.rs"]
 mod export;
+#[path = "ledger_commands/govern.rs"]
+mod govern;
 #[path = "ledger_commands/join.rs"]
 mod join;
+#[path = "ledger_commands/snapshot.rs"]
+mod snapshot;
 #[path = "ledger_commands/verify.rs"]
 mod verify;
 

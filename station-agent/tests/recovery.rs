@@ -10,6 +10,8 @@ use ohmesh_ledger::{Answer, Certificate, Query, Vote};
 use station_agent::{
     agent::{AgentError, Effect, Keep, Warning},
     disk::{Disk, Memory},
+    record_log::RecordLog,
+    vote_keys::VoteKeys,
     wire::Wire,
 };
 use std::time::Duration;
@@ -183,7 +185,8 @@ fn an_old_copy_of_a_folder_forgets_a_key_that_has_signed_since() {
     for n in 0..4 {
         let mut world = World::new(4, LONG);
         world.reach(n, 13);
-        let copy = world.disks[n].memory.copy();
+        // An image of the disk, which nothing tells from the disk itself.
+        let copy = world.disks[n].memory.image();
         world.reach(n, 18);
         world.replace_disk(n, copy);
         world.start(n);
@@ -193,6 +196,51 @@ fn an_old_copy_of_a_folder_forgets_a_key_that_has_signed_since() {
         world.check_votes();
     }
     assert!(forgot >= 3, "a certificate names three of four; {forgot} found themselves in one");
+}
+
+/// The copy is of the height that all others still decide: no certificate and no height of theirs can tell that it is old.
+#[test]
+fn a_copy_from_within_the_running_height_signs_nothing() {
+    let (mut proposed, mut voted) = (0, 0);
+    for n in 0..4 {
+        let mut world = World::new(4, LONG);
+        world.reach(0, 13);
+        world.reach(n, 13);
+        let height = world.height(n);
+        for (said, count) in [("proposal", &mut proposed), ("vote", &mut voted)] {
+            let mut world = world.branch();
+            let copy = world.disks[n].memory.copy();
+            // It says something of the next height, which nobody hears, and its folder is put back.
+            world.mute = Some(n);
+            let limit = world.now_ms + 3_000;
+            world.run(|world| world.has_said(n, height + 1, said) || world.now_ms > limit);
+            *count += usize::from(world.has_said(n, height + 1, said));
+            let epoch = world.epoch(n);
+            world.replace_disk(n, copy);
+            world.mute = None;
+            world.start(n);
+            votes_again(&mut world, n, epoch);
+            world.check_votes();
+            world.check_roots();
+            assert_eq!(world.warned(n, |warning| *warning == Warning::Copied), 1);
+        }
+    }
+    assert!(proposed >= 1 && voted >= 3, "{proposed} proposals and {voted} votes were made before");
+}
+
+#[test]
+fn a_copy_of_the_folder_of_who_decides_alone_goes_on_only_if_it_is_adopted() {
+    let mut world = World::new(1, SHORT);
+    world.reach(0, 13);
+    let mut copy = world.disks[0].memory.copy();
+    world.replace_disk(0, copy.clone());
+    let Err(error) = world.open(0) else { panic!("it started") };
+    assert!(matches!(error, AgentError::Copied), "{error}");
+    assert!(error.to_string().contains("ledger adopt"), "{error}");
+    VoteKeys::open(&copy).unwrap().adopt(&mut copy, "wal.log").unwrap();
+    world.start(0);
+    world.reach(0, 16);
+    world.check_votes();
 }
 
 #[test]
@@ -335,11 +383,7 @@ fn without_snapshots_and_old_blocks_it_rebuilds_and_does_not_vote_with_its_old_k
     let mut world = World::new(4, SHORT);
     world.reach(2, 23);
     world.kill(2);
-    for name in world.disks[2].memory.names() {
-        if name.starts_with("snapshot-") {
-            world.disks[2].memory.edit(&name, |bytes| bytes[90] ^= 1);
-        }
-    }
+    world.damage_snapshots(2);
     let (epoch, last) = (world.epoch(0), world.voted[2].last().copied());
     world.start(2);
     assert_eq!(world.forgetful, [2]);
@@ -355,13 +399,84 @@ fn an_only_validator_that_has_nothing_to_start_from_says_so() {
     let mut world = World::new(1, SHORT);
     world.reach(0, 23);
     world.kill(0);
-    for name in world.disks[0].memory.names() {
-        if name.starts_with("snapshot-") {
-            world.disks[0].memory.edit(&name, |bytes| bytes[90] ^= 1);
-        }
-    }
+    world.damage_snapshots(0);
     let Err(error) = world.open(0) else { panic!("it started") };
     assert!(matches!(error, AgentError::Lost { first: 16 }), "{error}");
+}
+
+#[test]
+fn the_only_one_that_is_left_of_several_says_so_and_keeps_its_vote_key() {
+    let mut world = World::new(4, SHORT);
+    world.reach(0, 3);
+    world.pass_to(|all| all.truncate(1));
+    world.run(|world| world.epoch(0) > 0);
+    (1..4).for_each(|n| world.kill(n));
+    let height = world.height(0);
+    world.reach(0, height + 20);
+    world.kill(0);
+    world.damage_snapshots(0);
+    let Err(error) = world.open(0) else { panic!("it started") };
+    assert!(matches!(error, AgentError::Lost { .. }), "{error}");
+    assert!(VoteKeys::open(&world.disks[0].memory).unwrap().count() > 0, "the zone cannot go on without it");
+}
+
+#[test]
+fn who_follows_an_only_validator_rebuilds_from_it() {
+    let mut world = World::new(1, SHORT);
+    world.reach(0, 3);
+    let follower = world.add_follower();
+    world.reach(follower, 23);
+    world.kill(follower);
+    world.damage_snapshots(follower);
+    world.start(follower);
+    world.reach(follower, 26);
+    assert_eq!(world.warned(follower, |warning| matches!(warning, Warning::Rebuilt { .. })), 1);
+    world.check_roots();
+}
+
+/// The secret of the last share in each record of the file of key shares.
+fn stored_shares(world: &World) -> Vec<Vec<u8>> {
+    let mut disk = world.disks[0].memory.image();
+    let (_, frames) = RecordLog::open(&mut disk, "auction-keys.log", world.zone.id().into()).unwrap();
+    frames.into_iter().map(|(_, payload)| payload[payload.len() - 32..].to_vec()).collect()
+}
+
+#[test]
+fn key_shares_are_erased_from_the_disk_when_a_newer_key_has_outlived_theirs() {
+    let mut world = World::new(1, SHORT);
+    world.reach(0, 3);
+    let first = stored_shares(&world);
+    assert_eq!(first.len(), 1);
+    world.pass_to(|all| all[0].stake = 2);
+    world.run(|world| world.epoch(0) > 0);
+    let height = world.height(0);
+    world.reach(0, height + 3);
+    let both = stored_shares(&world);
+    assert_eq!(
+        (both.len(), &both[0]),
+        (2, &first[0]),
+        "a phone may have an intent under the old key under way"
+    );
+
+    let is_on_disk = |world: &World, secret: &[u8]| {
+        world.disks[0].memory.everything().windows(32).any(|window| window == secret)
+    };
+    // A restart begins the wait anew, and ends it too.
+    world.kill(0);
+    world.start(0);
+    let until = world.now_ms + 590_000;
+    world.run(|world| world.now_ms > until);
+    assert!(is_on_disk(&world, &first[0]));
+    let until = until + 15_000;
+    world.run(|world| world.now_ms > until);
+    assert!(!is_on_disk(&world, &first[0]), "its bytes are nowhere");
+    assert_eq!(stored_shares(&world), both[1..]);
+    world.kill(0);
+    world.start(0);
+    let height = world.height(0);
+    world.reach(0, height + 3);
+    assert_eq!(stored_shares(&world), both[1..]);
+    assert!(is_on_disk(&world, &both[1]));
 }
 
 #[test]

@@ -8,7 +8,10 @@ use crate::{
     sample, scratch,
 };
 use ohmesh_tests::power_cut::{Table, Town, Verdict, syscalls::Shim};
-use station_agent::disk::{Folder, Memory};
+use station_agent::{
+    disk::{Folder, Memory},
+    vote_keys::VoteKeys,
+};
 
 const RECORDED: &str = env!("CARGO_BIN_EXE_recorded");
 
@@ -40,7 +43,13 @@ fn cut_a_folder(images: usize) -> Table {
         sample(&mut table, &name, (1, &life.trace), (images, &cuts), |image, cut, _| {
             let folder = scratch();
             image.write_to(folder.path()).unwrap();
-            match Folder::open(folder.path()) {
+            let adopted = Folder::open(folder.path()).and_then(|mut disk| {
+                // The image was written here just now, and no power cut does that: it is no copy.
+                let mut keys = VoteKeys::open(&disk).map_err(std::io::Error::other)?;
+                keys.adopt(&mut disk, "wal.log").map_err(std::io::Error::other)?;
+                Ok(disk)
+            });
+            match adopted {
                 Ok(disk) => examine(&life.zone, vec![disk], (1, 1), &life.promises(cut), |_| ()).0,
                 Err(error) => Verdict::Unreadable(error.to_string()),
             }

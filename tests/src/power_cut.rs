@@ -3,7 +3,7 @@
 //! What it is: a [`Trace`] of what a program asked of its files, recorded either at our own [`Disk`](station_agent::disk::Disk)
 //! ([`Recorder`]) or below the C library, where SQLite and a real folder can be seen ([`syscalls`]); and from it, for any
 //! instant and [`Style`] of damage, the [`Image`] of the files that a disk may come back with. [`Town`] and [`Phone`] are the
-//! workloads: agents that decide blocks, a phone that keeps proofs and signs.
+//! workloads: agents that decide blocks, a phone that keeps proofs and signs; [`shop`] is a phone that buys.
 //!
 //! What it never does: cut the power of a machine. A disk that acknowledges a flush and forgets it cannot be seen from
 //! here; [`Trace::without_syncs`] plays one, to show that the checks would notice.
@@ -23,6 +23,7 @@
 
 mod image;
 mod phone;
+mod purchases;
 mod recorder;
 pub mod syscalls;
 mod table;
@@ -31,6 +32,7 @@ mod trace;
 
 pub use image::{Image, Style};
 pub use phone::{Op, Phone, Seen, script};
+pub use purchases::{Bought, open_purchases, shop};
 pub use recorder::{Fault, Recorder};
 pub use table::{Table, Verdict};
 pub use town::{Promises, Told, Town, Word};

@@ -2,9 +2,15 @@
 //!
 //! All of it is read off the state after each block, so that a restart needs nothing but the key shares, which are durable
 //! before anybody hears of them. A validator that restarts in the middle of a key generation stays silent in that attempt.
+//!
+//! Shares are erased, from memory and from their file, when no auction can need them any more: what a quorum has erased
+//! nobody can be made to hand over. Erasing replaces the file; what a disk keeps of replaced blocks is the disk's.
 
 use super::{Agent, AgentError};
-use crate::{disk::Disk, record_log::RecordLog};
+use crate::{
+    disk::{Disk, Memory},
+    record_log::{LogError, RecordLog},
+};
 use ohmesh_auction::{
     key::{
         EpochKey, KeyShares, ValidatorIndex,
@@ -17,12 +23,17 @@ use ohmesh_ledger::{Auction, Block, Body, KeyGeneration, KeyHolders, Object, epo
 use ohmesh_units::{AccountId, AuctionId, Hash, Reader, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use std::collections::{BTreeMap, BTreeSet};
-use zeroize::Zeroizing;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use zeroize::{Zeroize, Zeroizing};
 
 /// The duties of one validator.
 pub(super) struct Duties {
     me: AccountId,
+    /// The zone that the file is bound to.
+    zone: Hash,
     rng: ChaCha20Rng,
     shares: RecordLog,
     role: Validator,
@@ -32,10 +43,12 @@ pub(super) struct Duties {
     given_up: Option<Hash>,
     /// Auctions whose bids are still sealed, with the height at which this validator last sent its release.
     sealed: BTreeMap<AuctionId, Option<u64>>,
-    /// Shares that wait for their key to be on the ledger; those of void attempts wait for ever.
-    waiting: Vec<KeyShares>,
+    /// What is in the file: shares with which it releases, and such as wait for their key to be on the ledger.
+    stored: Vec<KeyShares>,
     /// The epochs of the keys with which it releases.
     taken: BTreeSet<u64>,
+    /// When, in block time, this process first saw a newer key than that of an epoch on the ledger.
+    outlived: BTreeMap<u64, Timestamp>,
 }
 
 struct Dealing {
@@ -54,24 +67,24 @@ impl Duties {
         seed: [u8; 32],
     ) -> Result<Self, AgentError> {
         let (shares, frames) = RecordLog::open(disk, SHARES, zone)?;
-        let mut waiting = Vec::new();
+        let mut stored = Vec::new();
         for (extent, payload) in frames {
             let payload = Zeroizing::new(payload);
-            let stored = Reader::new(&payload).record().and_then(|bytes| KeyShares::from_bytes(bytes).ok());
-            let stored =
-                stored.ok_or(crate::record_log::LogError::Damaged { file: SHARES, offset: extent.offset })?;
-            waiting.push(stored);
+            let shares = Reader::new(&payload).record().and_then(|bytes| KeyShares::from_bytes(bytes).ok());
+            stored.push(shares.ok_or(LogError::Damaged { file: SHARES, offset: extent.offset })?);
         }
         Ok(Self {
             me,
+            zone,
             rng: ChaCha20Rng::from_seed(seed),
             shares,
             role: Validator::default(),
             dealing: None,
             given_up: None,
             sealed: BTreeMap::new(),
-            waiting,
+            stored,
             taken: BTreeSet::new(),
+            outlived: BTreeMap::new(),
         })
     }
 
@@ -101,23 +114,24 @@ impl Duties {
     /// What is owed after the newest block; shares are durable when this returns.
     fn due(&mut self, disk: &mut dyn Disk, state: &ohmesh_ledger::State) -> Result<Vec<Body>, AgentError> {
         let mut owed = Vec::new();
-        self.retire(&state.governance().keys);
         for holders in &state.governance().keys {
             let Some(me) = self.index_in(holders) else { continue };
             match state.object(&epoch_key_id(holders.epoch)) {
                 Some((_, Object::Generation(generation))) => self.deal(disk, me, generation, &mut owed)?,
-                Some((_, Object::EpochKey(key))) => self.take_key(key),
+                Some((_, Object::EpochKey(key))) => self.take_key(disk, key)?,
                 _ => {}
             }
         }
         let head = BlockAt { height: state.head().height, time: state.head().time };
         let auctions: Vec<AuctionId> = self.sealed.keys().copied().collect();
+        let mut open = BTreeSet::new();
         for id in auctions {
             match state.object(&id.into()) {
                 Some((_, Object::Auction(auction)))
                     if auction.opening.is_none() && auction.award.is_none() =>
                 {
                     let epoch = auction.intent.terms().key_epoch;
+                    open.insert(epoch);
                     let me = state.governance().holders(epoch).and_then(|holders| self.index_in(holders));
                     owed.extend(me.and_then(|me| self.release(me, auction, head)));
                 }
@@ -126,6 +140,7 @@ impl Duties {
                 }
             }
         }
+        self.retire(disk, state, &open)?;
         Ok(owed)
     }
 
@@ -220,29 +235,79 @@ impl Duties {
     fn keep(&mut self, disk: &mut dyn Disk, shares: KeyShares) -> Result<(), AgentError> {
         self.shares.push(&shares.to_bytes());
         self.shares.sync(disk)?;
-        self.waiting.push(shares);
+        self.stored.push(shares);
         Ok(())
     }
 
-    /// Lets go of shares whose auctions can no longer be: their key counts no more.
-    fn retire(&mut self, keys: &[KeyHolders]) {
-        let Some(oldest) = keys.first().map(|holders| holders.epoch) else { return };
-        for epoch in self.taken.extract_if(..oldest, |_| true).collect::<Vec<_>>() {
-            // It was taken up, so it is there.
-            let _ = self.role.on_retire(epoch);
-        }
-    }
-
-    /// The key is on the ledger: with this validator's shares it can release.
-    fn take_key(&mut self, key: &EpochKey) {
+    /// The key is on the ledger: with this validator's shares it can release. Those of void attempts at it are erased.
+    fn take_key(&mut self, disk: &mut dyn Disk, key: &EpochKey) -> Result<(), AgentError> {
         self.dealing = None;
-        let fitting = self.waiting.iter().position(|shares| shares.belong_to(key));
-        if let Some(shares) = fitting.map(|at| self.waiting.swap_remove(at)) {
+        let epoch = key.epoch();
+        if self.taken.contains(&epoch) || self.stored.iter().all(|shares| shares.epoch() != epoch) {
+            return Ok(());
+        }
+        self.erase(disk, |shares| shares.epoch() == epoch && !shares.belong_to(key))?;
+        if let Some(shares) = self.stored.iter().find(|shares| shares.epoch() == epoch) {
             // It fits, and no more keys count than a role holds.
-            if self.role.on_key(key.clone(), shares).is_ok() {
-                self.taken.insert(key.epoch());
+            if self.role.on_key(key.clone(), shares.clone()).is_ok() {
+                self.taken.insert(epoch);
             }
         }
+        Ok(())
+    }
+
+    /// Erases the shares that no auction can need any more; `open` are the key epochs of auctions that are still sealed.
+    fn retire(
+        &mut self,
+        disk: &mut dyn Disk,
+        state: &ohmesh_ledger::State,
+        open: &BTreeSet<u64>,
+    ) -> Result<(), AgentError> {
+        let now = state.head().time;
+        let keys = &state.governance().keys;
+        let oldest = keys.first().map_or(0, |holders| holders.epoch);
+        let made = |epoch: &u64| state.epoch_key(*epoch).is_some();
+        let newest = keys.iter().rev().map(|holders| holders.epoch).find(made).unwrap_or(0);
+        let mut over = BTreeSet::new();
+        for epoch in self.stored.iter().map(KeyShares::epoch) {
+            let since = (epoch < newest).then(|| *self.outlived.entry(epoch).or_insert(now));
+            let is_given_up = matches!(state.object(&epoch_key_id(epoch)), Some((_, Object::Finished(_))));
+            if epoch < oldest || is_given_up || (!open.contains(&epoch) && is_outlived(since, now)) {
+                over.insert(epoch);
+            }
+        }
+        if over.is_empty() {
+            return Ok(());
+        }
+        self.erase(disk, |shares| over.contains(&shares.epoch()))?;
+        for epoch in over {
+            self.outlived.remove(&epoch);
+            if self.taken.remove(&epoch) {
+                // It was taken up, so it is there.
+                let _ = self.role.on_retire(epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the file by one without the shares that `is_gone` names: after a crash it holds all or only the others.
+    fn erase(&mut self, disk: &mut dyn Disk, is_gone: impl Fn(&KeyShares) -> bool) -> Result<(), AgentError> {
+        if !self.stored.iter().any(&is_gone) {
+            return Ok(());
+        }
+        let mut written = Memory::default();
+        let (mut log, _) = RecordLog::open(&mut written, SHARES, self.zone)?;
+        for shares in self.stored.iter().filter(|shares| !is_gone(shares)) {
+            log.push(&shares.to_bytes());
+            log.sync(&mut written)?;
+        }
+        let failed = |error| LogError::Disk { file: SHARES, error };
+        let bytes = Zeroizing::new(written.read(SHARES).map_err(failed)?);
+        written.edit(SHARES, Zeroize::zeroize);
+        disk.replace(SHARES, &bytes).map_err(failed)?;
+        self.shares = log;
+        self.stored.retain(|shares| !is_gone(shares));
+        Ok(())
     }
 
     /// The release of an auction whose bidding is over *in the newest block*: no later block can take another bid.
@@ -262,6 +327,11 @@ impl Duties {
     }
 }
 
+/// Whether nobody opens an auction under a key any more, a newer one being on the ledger `since` then.
+fn is_outlived(since: Option<Timestamp>, now: Timestamp) -> bool {
+    since.and_then(|since| since.checked_add(LATECOMERS)).is_some_and(|until| until <= now)
+}
+
 impl<D: Disk> Agent<D> {
     /// Does what this validator owes after the newest block.
     pub(super) fn do_duties(&mut self, now: Timestamp) -> Result<(), AgentError> {
@@ -273,5 +343,8 @@ impl<D: Disk> Agent<D> {
 
 /// The file of key shares.
 const SHARES: &str = "auction-keys.log";
+/// How long after a newer key is on the ledger an auction may still be opened under the one before: a phone may have signed
+/// its intent just before, and be slow to send it.
+const LATECOMERS: Duration = Duration::from_secs(600);
 /// After how many blocks a release that has had no effect is sent again.
 const RESEND_BLOCKS: u64 = 5;

@@ -47,18 +47,36 @@ pub(super) struct Segment {
 }
 
 impl Kept {
+    /// Reads the index; that of a folder in which there is nothing yet, if there is no file.
     pub(super) fn open(disk: &dyn Disk) -> Result<Self, LogError> {
         let bytes = disk.read(FILE).map_err(|error| LogError::Disk { file: FILE, error })?;
         if bytes.is_empty() {
             return Ok(Self { snapshots: Vec::new(), partial: None, closed: Vec::new(), open: 1 });
         }
-        let damaged = LogError::Damaged { file: FILE, offset: 0 };
-        match bytes.split_last_chunk::<32>() {
-            Some((encoded, check)) if checked(encoded).0 == *check => {
-                Self::decode(encoded).map_err(|_| damaged)
-            }
-            _ => Err(damaged),
+        let (encoded, check) = bytes.split_last_chunk::<32>().ok_or(DAMAGED)?;
+        if checked(encoded).0 != *check {
+            return Err(DAMAGED);
         }
+        let kept = Self::decode(encoded).map_err(|_| DAMAGED)?;
+        if kept.is_joined() { Ok(kept) } else { Err(DAMAGED) }
+    }
+
+    /// Whether each segment begins where the one before it ends, the one that grows included, and snapshots ascend. Files
+    /// are removed on the word of this index, and one that says otherwise is not one that an agent has written.
+    fn is_joined(&self) -> bool {
+        let mut next = self.closed.first().map_or(self.open, |segment| segment.first);
+        let is_next = |segment: &Segment| {
+            let joins = segment.first == next && segment.first <= segment.last;
+            next = segment.last.saturating_add(1);
+            joins
+        };
+        let joins = self.closed.iter().all(is_next);
+        joins
+            && next == self.open
+            && self.closed.is_sorted_by(|one, later| one.time <= later.time)
+            && self.snapshots.len() <= SNAPSHOTS_MAX
+            && self.snapshots.is_sorted_by(|one, later| one < later)
+            && self.partial.is_none_or(|partial| !self.snapshots.contains(&partial))
     }
 
     /// Durable when this returns.
@@ -86,6 +104,8 @@ fn checked(encoded: &[u8]) -> Hash {
     INDEX.hash(&[encoded])
 }
 
+/// What is said of an index that cannot be believed.
+const DAMAGED: LogError = LogError::Damaged { file: FILE, offset: 0 };
 /// Snapshots that are kept: the newest, and one before it for the day when the newest does not read.
 pub(super) const SNAPSHOTS_MAX: usize = 2;
 /// The file.
@@ -95,6 +115,44 @@ const FILE: &str = "chain.index";
 mod tests {
     use super::*;
     use crate::disk::Memory;
+
+    #[test]
+    fn an_index_whose_parts_do_not_join_is_not_believed() {
+        let segment = |first, last| Segment { first, last, time: Timestamp::from_millis(last) };
+        let good = Kept {
+            snapshots: vec![8, 12],
+            partial: Some(16),
+            closed: vec![segment(5, 8), segment(9, 12)],
+            open: 13,
+        };
+        let mut disk = Memory::default();
+        let mut opens = |change: &dyn Fn(&mut Kept)| {
+            let mut kept = good.clone();
+            change(&mut kept);
+            kept.write(&mut disk).unwrap();
+            match Kept::open(&disk) {
+                Ok(found) => {
+                    assert_eq!(found, kept);
+                    true
+                }
+                Err(LogError::Damaged { file: FILE, .. }) => false,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert!(opens(&|_| ()) && opens(&|kept| kept.snapshots.clear()));
+        assert!(opens(&|kept| kept.closed = kept.closed.split_off(1)), "the oldest has gone");
+        assert!(!opens(&|kept| kept.closed.truncate(1)), "a gap before the open one");
+        assert!(!opens(&|kept| kept.closed[0].last = 7), "a gap");
+        assert!(!opens(&|kept| kept.closed[1].first = 8), "an overlap");
+        assert!(!opens(&|kept| kept.closed[0].first = 9), "an end before the beginning");
+        assert!(!opens(&|kept| kept.open = 12) && !opens(&|kept| kept.open = 14));
+        assert!(!opens(&|kept| kept.closed.swap(0, 1)));
+        assert!(!opens(&|kept| kept.closed[1].last = u64::MAX));
+        assert!(!opens(&|kept| kept.closed[0].time = Timestamp::from_millis(99)), "times go back");
+        assert!(!opens(&|kept| kept.snapshots = vec![12, 8]) && !opens(&|kept| kept.snapshots = vec![8, 8]));
+        assert!(!opens(&|kept| kept.snapshots = vec![4, 8, 12]), "more than are kept");
+        assert!(!opens(&|kept| kept.partial = Some(12)), "both whole and in the making");
+    }
 
     #[test]
     fn an_index_of_which_a_bit_has_changed_is_not_believed() {

@@ -13,8 +13,9 @@
 //! chunk against the manifest. Who answers something false is not asked again, nor is who does not answer in
 //! [`PATIENCE`] before everybody else has been asked.
 //!
-//! Cost: writing walks the whole state once, a chunk at a time, and nothing else happens meanwhile: about a second for
-//! each million leaves. Fetching holds one chunk beside the state that it makes.
+//! Cost: writing walks the whole state once, a chunk at a time, and nothing else happens meanwhile: 166 MB and about two and
+//! a half times a plain write of as many bytes for a million accounts (three leaves each), which is seconds, and so more
+//! than one block's time (`cargo bench --bench ledger` measures it). Fetching holds one chunk beside the state that it makes.
 
 use super::{
     Agent, AgentError, AgentTimer, Asked, Effect, Warning,
@@ -25,8 +26,11 @@ use super::{
 use crate::{
     disk::Disk,
     record_log::{Extent, LogError, RecordLog},
+    vote_keys::VoteKeys,
 };
-use ohmesh_ledger::{Answer, Chunk, HandOver, Manifest, Part, Query, Restore, SnapshotError, State, Zone};
+use ohmesh_ledger::{
+    Answer, Chunk, HandOver, Manifest, Part, Query, Restore, SnapshotError, State, Voters, Zone,
+};
 use ohmesh_units::{Canonical, Hash, PublicKey, Reader, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,7 +73,7 @@ pub(super) struct Past {
 pub(super) fn open(
     disk: &mut dyn Disk,
     kept: &mut Kept,
-    zone: Zone,
+    (zone, me): (Zone, &PublicKey),
     hand_overs: &mut HandOvers,
     effects: &mut Vec<Effect>,
 ) -> Result<Past, AgentError> {
@@ -94,11 +98,10 @@ pub(super) fn open(
         kept.write(disk)?;
         remove(disk, height)?;
     }
-    let is_alone = zone.validators.all().len() == 1;
     let mut state = state.unwrap_or_else(|| State::genesis(zone));
     let first = kept.closed.first().map_or(kept.open, |segment| segment.first);
     let is_cut = first > state.head().height + 1;
-    if is_cut && is_alone {
+    if is_cut && has_nobody_to_ask(disk, &state, me, hand_overs)? {
         return Err(AgentError::Lost { first });
     }
     let (blocks, newest, is_anew) = BlockLog::open(disk, kept, &mut state, hand_overs)?;
@@ -107,6 +110,22 @@ pub(super) fn open(
     }
     let head = newest.or_else(|| served.values().next_back().map(Served::head));
     Ok(Past { state, head, served, blocks, is_whole: !is_cut })
+}
+
+/// Whether nobody else can have what is missing here: no other validator is known, or this agent was the only one when the
+/// newest epoch began, whoever was one at genesis. Its vote key is not forgotten then: the zone could never go on.
+fn has_nobody_to_ask(
+    disk: &dyn Disk,
+    state: &State,
+    me: &PublicKey,
+    hand_overs: &HandOvers,
+) -> Result<bool, AgentError> {
+    let newest = hand_overs.voters(state.zone(), hand_overs.next());
+    let is_alone = match newest.map(Voters::all) {
+        Some([only]) => VoteKeys::open(disk)?.has(&only.key),
+        _ => false,
+    };
+    Ok(is_alone || state.validators().all().iter().all(|validator| validator.key == *me))
 }
 
 /// Reads what there is of a snapshot, and checks all of it.
@@ -170,6 +189,102 @@ impl Served {
     }
 }
 
+/// Writes the snapshot of a state, durably; it does not count before [`take`].
+fn write(
+    disk: &mut dyn Disk,
+    kept: &mut Kept,
+    state: &State,
+    head: &Certified,
+) -> Result<Served, AgentError> {
+    kept.partial = Some(head.0.height);
+    kept.write(disk)?;
+    let mut served = Served::begin(disk, state.manifest(&head.0, &head.1))?;
+    for part in Part::ALL {
+        let mut from = part.first(state.roots());
+        while let Some(chunk) = state.chunk(part, from, Chunk::LEAVES_MAX) {
+            served.add(disk, (part, from), &chunk.encode())?;
+            from += u32::try_from(chunk.leaves.len()).expect("at most LEAVES_MAX");
+        }
+    }
+    served.log.flush(disk)?;
+    Ok(served)
+}
+
+/// The partial snapshot of `height` counts from now on; which ones went in its place.
+fn take(disk: &mut dyn Disk, kept: &mut Kept, height: u64) -> Result<Vec<u64>, AgentError> {
+    kept.partial = None;
+    kept.snapshots.push(height);
+    let more = kept.snapshots.len().saturating_sub(SNAPSHOTS_MAX);
+    let gone: Vec<u64> = kept.snapshots.drain(..more).collect();
+    kept.write(disk)?;
+    gone.iter().try_for_each(|height| remove(disk, *height))?;
+    Ok(gone)
+}
+
+/// Why the folder of an agent that does not run takes no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// As for an agent that runs.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The agent was stopped while it fetched a newer state from its peers, and would have to begin anew.
+    #[error("its agent is fetching the state of height {0} from peers: let it run until it has it")]
+    Rebuilding(u64),
+    /// A newer one is there.
+    #[error("there is a snapshot of height {0}, which is newer")]
+    Newer(u64),
+}
+
+/// A snapshot that an operator has written into the folder of an agent that does not run. It is durable, and does not count
+/// yet.
+#[must_use]
+pub(crate) struct Written {
+    kept: Kept,
+    height: u64,
+}
+
+impl Written {
+    /// Writes the snapshot of `state`, whose newest block has this header and certificate; none if there is one already.
+    pub(crate) fn write(
+        disk: &mut dyn Disk,
+        state: &State,
+        head: &Certified,
+    ) -> Result<Option<Self>, Refused> {
+        let height = head.0.height;
+        let mut kept = Kept::open(disk).map_err(AgentError::from)?;
+        if let Some(partial) = kept.partial.filter(|partial| *partial > height) {
+            return Err(Refused::Rebuilding(partial));
+        }
+        match kept.snapshots.last() {
+            Some(newest) if *newest == height => return Ok(None),
+            Some(newest) if *newest > height => return Err(Refused::Newer(*newest)),
+            _ => {}
+        }
+        if let Some(partial) = kept.partial {
+            remove(disk, partial)?;
+        }
+        write(disk, &mut kept, state, head)?;
+        Ok(Some(Self { kept, height }))
+    }
+
+    /// It counts from now on, and the oldest one goes. The block log stays as it is: a running agent cuts it.
+    pub(crate) fn keep(mut self, disk: &mut dyn Disk) -> Result<(), AgentError> {
+        take(disk, &mut self.kept, self.height).map(drop)
+    }
+
+    /// It did not read as it was written: everything is as it was before.
+    pub(crate) fn discard(mut self, disk: &mut dyn Disk) -> Result<(), AgentError> {
+        self.kept.partial = None;
+        self.kept.write(disk)?;
+        remove(disk, self.height)
+    }
+}
+
+/// The heights of the snapshots that count in a folder, and of one that is being written or fetched.
+pub(crate) fn counted(disk: &dyn Disk) -> Result<(Vec<u64>, Option<u64>), LogError> {
+    Kept::open(disk).map(|kept| (kept.snapshots, kept.partial))
+}
+
 /// A state that is being fetched from peers.
 pub(super) struct Rebuild {
     /// Whom the agent is asking.
@@ -193,17 +308,7 @@ impl<D: Disk> Agent<D> {
         }
         let (height, time) = (header.height, header.time);
         self.drop_partial()?;
-        self.kept.partial = Some(height);
-        self.kept.write(&mut self.disk)?;
-        let mut served = Served::begin(&mut self.disk, self.state.manifest(&header, &certificate))?;
-        for part in Part::ALL {
-            let mut from = part.first(self.state.roots());
-            while let Some(chunk) = self.state.chunk(part, from, Chunk::LEAVES_MAX) {
-                served.add(&mut self.disk, (part, from), &chunk.encode())?;
-                from += u32::try_from(chunk.leaves.len()).expect("at most LEAVES_MAX");
-            }
-        }
-        served.log.flush(&mut self.disk)?;
+        let served = write(&mut self.disk, &mut self.kept, &self.state, &(header, certificate))?;
         self.blocks.cut(&mut self.kept, height, time);
         self.take_snapshot(height, served)?;
         self.blocks.go_on(&mut self.disk, &self.kept)?;
@@ -212,16 +317,9 @@ impl<D: Disk> Agent<D> {
 
     /// The snapshot of `height` is whole and durable: from now on it counts, and the oldest one goes.
     fn take_snapshot(&mut self, height: u64, served: Served) -> Result<(), AgentError> {
-        self.kept.partial = None;
-        self.kept.snapshots.push(height);
-        let more = self.kept.snapshots.len().saturating_sub(SNAPSHOTS_MAX);
-        let gone: Vec<u64> = self.kept.snapshots.drain(..more).collect();
-        self.kept.write(&mut self.disk)?;
+        let gone = take(&mut self.disk, &mut self.kept, height)?;
         self.served.insert(height, served);
-        for height in gone {
-            self.served.remove(&height);
-            remove(&mut self.disk, height)?;
-        }
+        self.served.retain(|height, _| !gone.contains(height));
         Ok(())
     }
 

@@ -37,8 +37,10 @@ pub(super) fn run(command: StationCommand, json: bool) -> eyre::Result<()> {
     }
     let mut stations = Vec::new();
     let mut outlets = Vec::new();
+    let zone_id = zone.zone.id();
     for station in &config.station {
-        let bodies = station.registrations(&key).with_context(|| format!("station {}", station.number))?;
+        let bodies =
+            station.registrations(&zone_id, &key).with_context(|| format!("station {}", station.number))?;
         for body in bodies {
             match body {
                 Body::RegisterStation { .. } => stations.push(body),

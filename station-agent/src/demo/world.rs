@@ -173,17 +173,15 @@ impl World {
         self.settled(auditor, sent).await?;
 
         progress.set_message("registering outlets");
+        let zone = self.zone_file.zone.id();
         let mut sent = Vec::new();
         for station in &self.market.stations {
             for outlet in &station.outlets {
-                let body = Body::RegisterEvse {
-                    station: station.id,
-                    number: outlet.number,
-                    connectors: outlet.connectors.into(),
-                    power: outlet.power,
-                    meter: outlet.meter.public(),
-                };
-                sent.push(taken(owners[station.agent].submit(body).await?)?);
+                let owner = &owners[station.agent];
+                let plugs = (outlet.connectors.into(), outlet.power);
+                let at = (station.id, outlet.number);
+                let body = Body::register_evse(&zone, &owner.id(), at, plugs, &outlet.meter);
+                sent.push(taken(owner.submit(body).await?)?);
             }
         }
         self.settled(auditor, sent).await?;

@@ -1,7 +1,7 @@
 //! A zone of four validators whose keys are all here, and the data folder that an agent of it would have.
 
 use ohmesh_ledger::{
-    Asset, Block, Body, Certificate, Chunk, Distributor, HandOver, Header, KeyGroup, Part, Rules,
+    Asset, Block, Body, Certificate, Chunk, Distributor, HandOver, Header, KeyGroup, Object, Part, Rules,
     SignedTransaction, State, Transaction, Validator, ValidatorSet, Verified, Vote, VoteKind, Zone, ZoneFile,
 };
 use ohmesh_units::{
@@ -158,9 +158,8 @@ impl Chain {
         let position = Position::from_e7(1_000_000, 1_000_000).unwrap();
         let (name, award_key) = ("S".to_owned(), Hash([9; 32]));
         all.push(self.sign(&[&seller], Body::RegisterStation { number: 1, name, position, award_key }));
-        let power = Power::from_w(22_000);
-        let meter = meter().public();
-        let evse = Body::RegisterEvse { station, number: 1, connectors: 1, power, meter };
+        let (owner, plugs) = (AccountId::of(&seller.public()), (1, Power::from_w(22_000)));
+        let evse = Body::register_evse(self.state.zone_id(), &owner, (station, 1), plugs, &meter());
         all.push(self.sign(&[&seller], evse));
         all.push(self.sign(&[&distributor()], Body::SetCircuit { station, circuit: Some(7) }));
         if with_audit_key {
@@ -182,8 +181,13 @@ impl Chain {
             .collect();
         let ids: Vec<Hash> = held.iter().map(|one| one.transaction.pending_id()).collect();
         self.block(at_ms, held);
-        let paid = ids.into_iter().map(|pending| {
-            let body = Body::PostSale { pending, energy };
+        let sold = match self.state.object(&evse.into()) {
+            Some((_, Object::Evse(outlet))) => outlet.register,
+            other => panic!("{other:?}"),
+        };
+        let paid = (0..).zip(ids).map(|(before, pending)| {
+            let register_start = Energy::from_wh(sold.as_wh() + before * energy.as_wh());
+            let body = Body::PostSale { pending, energy, register_start };
             self.sign(&[&seller, &meter()], body)
         });
         let paid = paid.collect();

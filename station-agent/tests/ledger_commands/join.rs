@@ -12,7 +12,7 @@ use std::{
 /// Long enough for a machine that does ten other things; nothing here is measured in time.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(folder: &Path, n: usize) -> Self {
+    pub(crate) fn start(folder: &Path, n: usize) -> Self {
         let log = std::fs::File::create(folder.join(format!("{n}.log"))).unwrap();
         let config = format!("{n}.toml");
         let run = ["run", "--config", &config];
@@ -31,7 +31,7 @@ impl Running {
 }
 
 /// Asks again until the answer is good.
-fn until(what: &str, folder: &Path, args: &[&str], good: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(what: &str, folder: &Path, args: &[&str], good: impl Fn(&Value) -> bool) -> Value {
     let start = Instant::now();
     let mut last = String::new();
     while start.elapsed() < PATIENCE {
@@ -47,7 +47,7 @@ fn until(what: &str, folder: &Path, args: &[&str], good: impl Fn(&Value) -> bool
 }
 
 /// Keys, configurations and a zone of one validator; where the two agents listen.
-fn town(path: &Path) -> Vec<SocketAddr> {
+pub(crate) fn town(path: &Path) -> Vec<SocketAddr> {
     let sockets: Vec<UdpSocket> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
     let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
     for (n, address) in addresses.iter().enumerate() {
@@ -73,7 +73,7 @@ fn public(path: &Path, name: &str) -> String {
     json(&["key", "new", &format!("{name}.key")], path)["public_key"].as_str().unwrap().to_owned()
 }
 
-fn shown(path: &Path, name: &str) -> String {
+pub(crate) fn shown(path: &Path, name: &str) -> String {
     json(&["key", "show", &format!("{name}.key")], path)["public_key"].as_str().unwrap().to_owned()
 }
 
@@ -143,6 +143,12 @@ fn tariff(path: &Path) {
     let propose = |key: &'static str| ["zone", "propose", "tariff.toml", "--key", key, "tariff", "90000"];
     let said = refused(&propose("0.key"), path, 1);
     assert!(said.contains("only the distributor"), "{said}");
+    let soon = ["zone", "propose", "soon.toml", "--key", "distributor.key", "tariff", "1"];
+    let soon = [&soon[..], &["--from", "2026-01-01T00:00Z"]].concat();
+    let said = refused(&soon, path, 1);
+    assert!(said.contains("--from 2026-01-01") && said.contains("is too early"), "{said}");
+    let negative = ["zone", "propose", "soon.toml", "--key", "distributor.key", "tariff", "--", "-1"];
+    assert!(refused(&negative, path, 1).contains("0 or more"));
     let made = ok(&propose("distributor.key"), path);
     assert!(made.contains("sets the grid fee to EUR 0.09") && made.contains("complete "), "{made}");
     let done = ok(&["zone", "submit", "tariff.toml"], path);
@@ -150,11 +156,8 @@ fn tariff(path: &Path) {
     let tariffs = json(&["ledger", "status"], path)["tariffs"].clone();
     assert_eq!(tariffs.as_array().unwrap().len(), 2);
     assert_eq!(tariffs[1]["price"], 90_000);
-    let soon = ["zone", "propose", "soon.toml", "--key", "distributor.key", "tariff", "1"];
-    let soon = [&soon[..], &["--from", "2026-01-01T00:00Z"]].concat();
-    ok(&soon, path);
-    let said = refused(&["zone", "submit", "soon.toml"], path, 1);
-    assert!(said.contains("refuses"), "{said}");
+    let third = ["zone", "propose", "third.toml", "--key", "distributor.key", "tariff", "1"];
+    assert!(refused(&third, path, 1).contains("another grid fee is decided already"));
 }
 
 fn join(path: &Path, address: &SocketAddr) {
@@ -214,4 +217,29 @@ fn join(path: &Path, address: &SocketAddr) {
     }
     let named = ["ledger", "status", "--agent", "a9"];
     assert!(refused(&named, path, 1).contains("a0"), "the agents there are, are named");
+    assert!(
+        refused(&[&apply[..], &["--address", &address]].concat(), path, 1)
+            .contains("there is nothing to apply for")
+    );
+    part(path, &there);
+}
+
+/// The second is let go: both have to sign, and the first goes on alone while the second follows.
+fn part(path: &Path, there: &[&str]) {
+    let status = ["ledger", "status"];
+    let propose = ["zone", "propose", "part.toml", "--key", "0.key", "validators", "--remove", "a1"];
+    let made = ok(&propose, path);
+    assert!(made.contains("REMOVED    a1  stake 1") && made.contains("not signed by a1"), "{made}");
+    assert!(made.contains("incomplete"), "{made}");
+    let early = refused(&["zone", "submit", "part.toml"], path, 1);
+    assert!(early.contains("refuses"), "{early}");
+    assert!(ok(&["zone", "sign", "part.toml", "--key", "1.key"], path).contains("complete "));
+    let done = ok(&["zone", "submit", "part.toml"], path);
+    assert!(done.contains("epoch      2 has begun") && !done.contains("validator  a1"), "{done}");
+    let height = json(&status, path)["height"].as_u64().map(|height| height + 2);
+    let alone = |found: &Value| {
+        found["validators"].as_array().unwrap().len() == 1 && found["height"].as_u64() >= height
+    };
+    until("the first does not go on", path, &status, alone);
+    until("the second does not follow", path, there, alone);
 }

@@ -21,7 +21,7 @@ fn written() -> (Chain, tempfile::TempDir) {
 }
 
 /// The name, length and content of every file.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(folder.join("data")).unwrap().map(Result::unwrap);
     let file = |entry: std::fs::DirEntry| {
         (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())

@@ -18,7 +18,10 @@ use station_agent::{
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,6 +34,10 @@ pub fn key(n: usize) -> SigningKey {
 pub struct Faulty {
     pub memory: Memory,
     left: Arc<Mutex<Option<u64>>>,
+    /// Bytes that were read.
+    pub read: Arc<AtomicU64>,
+    /// How often something was made durable.
+    pub syncs: Arc<AtomicU64>,
 }
 
 impl Faulty {
@@ -49,6 +56,12 @@ impl Faulty {
         }
     }
 
+    fn count(&self, bytes: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+        bytes.inspect(|bytes| {
+            self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        })
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.works() { Ok(()) } else { Err(io::Error::other("the disk has failed")) }
     }
@@ -56,11 +69,11 @@ impl Faulty {
 
 impl Disk for Faulty {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        self.memory.read(name)
+        self.count(self.memory.read(name))
     }
 
     fn read_at(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        self.memory.read_at(name, offset, length)
+        self.count(self.memory.read_at(name, offset, length))
     }
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -73,21 +86,28 @@ impl Disk for Faulty {
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         self.check()?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         self.memory.sync(name)
     }
 
     fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
         self.check()?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         self.memory.truncate(name, length)
     }
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.check()?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         self.memory.replace(name, bytes)
     }
 
     fn length(&self, name: &str) -> io::Result<u64> {
         self.memory.length(name)
+    }
+
+    fn made(&self, name: &str) -> io::Result<Option<u128>> {
+        self.memory.made(name)
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
@@ -163,7 +183,7 @@ impl World {
 
     /// Another world that goes on from what is on the disks of this one.
     pub fn branch(&self) -> Self {
-        let copy = |disk: &Faulty| Faulty { memory: disk.memory.copy(), ..Faulty::default() };
+        let copy = |disk: &Faulty| Faulty { memory: disk.memory.image(), ..Faulty::default() };
         let mut branch =
             Self::on(self.zone.clone(), self.keep, self.disks.iter().map(copy).collect(), self.now_ms);
         branch.said = self.said.clone();
@@ -298,7 +318,9 @@ impl World {
         let from = key(me).public();
         for effect in effects {
             match effect {
-                Effect::Publish(_) | Effect::Send(..) if self.mute == Some(me) => {}
+                Effect::Publish(wire) | Effect::Send(_, wire) if self.mute == Some(me) => {
+                    self.note(me, &wire)
+                }
                 Effect::Publish(wire) => {
                     self.note(me, &wire);
                     for to in (0..self.agents.len()).filter(|to| *to != me) {
@@ -382,21 +404,55 @@ impl World {
 
     /// Opens an account with every agent's help.
     pub fn open_account(&mut self, n: usize) {
+        self.submit(&[n], Body::OpenAccount { owner: key(n).public() });
+    }
+
+    /// Tells every agent of a transaction of the first signer.
+    pub fn submit(&mut self, signers: &[usize], body: Body) {
         self.numbers += 1;
-        let owner = key(n).public();
         let transaction = Transaction {
             zone: self.zone.id(),
-            sender: AccountId::of(&owner),
+            sender: AccountId::of(&key(signers[0]).public()),
             number: self.numbers,
             valid_until: self.now().checked_add(Duration::from_secs(3600)).unwrap(),
-            body: Body::OpenAccount { owner },
+            body,
         };
-        let signed: SignedTransaction = transaction.sign(&[&key(n)]);
+        let keys: Vec<SigningKey> = signers.iter().map(|n| key(*n)).collect();
+        let signed: SignedTransaction = transaction.sign(&keys.iter().collect::<Vec<_>>());
+        let validators = self.zone.validators.all().len();
         for to in 0..self.agents.len() {
-            let from = key((to + 1) % self.agents.len()).public();
+            let from = key((to + 1) % validators).public();
             let wire = Wire::Transactions(vec![signed.clone()]);
             self.inbox.push_back((to, Event::Wire { from, wire }));
         }
+    }
+
+    /// The zone passes to those validators of now that `change` leaves, as it leaves them; all of them sign.
+    pub fn pass_to(&mut self, change: impl FnOnce(&mut Vec<Validator>)) {
+        let state = self.agents.iter().flatten().next().unwrap().state();
+        let (epoch, mut all) = (state.epoch().number, state.validators().all().to_vec());
+        let signers: Vec<usize> = all.iter().map(|one| self.index(&one.key)).collect();
+        change(&mut all);
+        let validators = Box::new(ValidatorSet::new(all).unwrap());
+        self.submit(&signers, Body::SetValidators { epoch, validators });
+    }
+
+    /// One more agent, which is no validator; gives its number.
+    pub fn add_follower(&mut self) -> usize {
+        self.agents.push(None);
+        self.disks.push(Faulty::default());
+        self.timers.push(BTreeMap::new());
+        self.voted.push(BTreeSet::new());
+        self.chunks_asked.push(0);
+        self.start(self.agents.len() - 1);
+        self.agents.len() - 1
+    }
+
+    /// Damages every snapshot of agent `n`.
+    pub fn damage_snapshots(&mut self, n: usize) {
+        let memory = &self.disks[n].memory;
+        let names = memory.names().into_iter().filter(|name| name.starts_with("snapshot-"));
+        names.for_each(|name| memory.edit(&name, |bytes| bytes[90] ^= 1));
     }
 
     /// Hands a message to an agent.
@@ -419,6 +475,12 @@ impl World {
     pub fn check_votes(&self) {
         assert_eq!(self.contradictions, [], "votes that exclude each other");
         assert_eq!(self.evidence, 0, "evidence");
+    }
+
+    /// Whether agent `n` has voted, or has proposed, at a height; its number is its index.
+    pub fn has_said(&self, n: usize, height: u64, what: &str) -> bool {
+        let is_it = |kind: u8| if what == "proposal" { kind == 2 } else { kind < 2 };
+        self.said.keys().any(|(_, who, at, _, kind)| usize::from(*who) == n && *at == height && is_it(*kind))
     }
 
     pub fn warned(&self, n: usize, is_it: impl Fn(&Warning) -> bool) -> usize {

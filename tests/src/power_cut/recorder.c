@@ -3,9 +3,13 @@
  * Loaded with LD_PRELOAD. POWER_CUT_FOLDER is the folder, POWER_CUT_TRACE the file to write to. A record is five 64-bit
  * numbers (kind, descriptor, first, second, length) and `length` bytes. Call and record happen under one lock, so that the
  * order of records is the order of calls. What fails is not recorded, and a short write is recorded as short as it was.
+ *
+ * With POWER_CUT_FULL_AT=n and POWER_CUT_FULL_FOR=m the disk is full from the n-th write into the folder on (1 is the first;
+ * half of it still finds room), and has room again after m writes.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -23,7 +27,9 @@ enum kind { OPENED = 1, CLOSED, WRITTEN, CUT, SYNCED, RENAMED, REMOVED };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+/* 0: not in the folder. 1: a file that finds no room on a full disk. 2: where the program counts what it has acknowledged. */
 static char watched[DESCRIPTORS];
+static long full_at, full_for, writes;
 static const char *folder;
 static int trace = -1;
 
@@ -69,6 +75,9 @@ static void begin(void)
     trace = real_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
     if (trace < 0)
         fail("the trace cannot be written");
+    const char *at = getenv("POWER_CUT_FULL_AT"), *times = getenv("POWER_CUT_FULL_FOR");
+    full_at = at ? atol(at) : 0;
+    full_for = times ? atol(times) : 0;
 }
 
 static void enter(void)
@@ -125,7 +134,7 @@ static int opened(const char *path, int flags, mode_t mode)
     if (fd >= 0 && name) {
         if (fd >= DESCRIPTORS)
             fail("too many files are open");
-        watched[fd] = 1;
+        watched[fd] = strcmp(name, "acknowledged") == 0 ? 2 : 1;
         record(OPENED, fd, (flags & O_TRUNC) != 0, 0, name, strlen(name));
     }
     leave();
@@ -167,9 +176,31 @@ int close(int fd)
     return result;
 }
 
+/* How much of a write there is room for. */
+static size_t room(int fd, size_t length)
+{
+    if (full_at == 0 || !is_watched(fd) || watched[fd] == 2)
+        return length;
+    writes++;
+    if (writes < full_at || writes >= full_at + full_for)
+        return length;
+    return writes == full_at ? length / 2 : 0;
+}
+
+static ssize_t is_full(void)
+{
+    leave();
+    errno = ENOSPC;
+    return -1;
+}
+
 ssize_t write(int fd, const void *bytes, size_t length)
 {
     enter();
+    size_t wanted = length;
+    length = room(fd, length);
+    if (length == 0 && wanted > 0)
+        return is_full();
     ssize_t done = real_write(fd, bytes, length);
     if (done > 0 && is_watched(fd)) {
         /* The position is behind what was written, also where the file is opened for appending. */
@@ -183,6 +214,10 @@ ssize_t write(int fd, const void *bytes, size_t length)
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset)
 {
     enter();
+    size_t wanted = length;
+    length = room(fd, length);
+    if (length == 0 && wanted > 0)
+        return is_full();
     ssize_t done = real_pwrite(fd, bytes, length, offset);
     if (done > 0 && is_watched(fd))
         record(WRITTEN, fd, offset, 0, bytes, (size_t)done);

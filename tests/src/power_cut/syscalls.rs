@@ -60,16 +60,26 @@ impl Shim {
     /// Runs a program with `arguments` and `folder` at their end, and gives what it asked of the files in the folder, which
     /// must be empty. Panics if it fails, or if the trace does not account for every byte in the folder.
     pub fn record(&self, program: &OsStr, arguments: &[&str], folder: &Path) -> Trace {
+        self.record_full(program, arguments, folder, None).0
+    }
+
+    /// As [`Shim::record`], on a disk that is full in between, if wanted; gives what the program printed too.
+    pub fn record_full(
+        &self,
+        program: &OsStr,
+        arguments: &[&str],
+        folder: &Path,
+        full: Option<Full>,
+    ) -> (Trace, String) {
         let folder = folder.canonicalize().unwrap();
         let record = self.0.with_extension("trace");
-        let ran = Command::new(program)
-            .args(arguments)
-            .arg(&folder)
-            .env("LD_PRELOAD", &self.0)
-            .env("POWER_CUT_FOLDER", &folder)
-            .env("POWER_CUT_TRACE", &record)
-            .output()
-            .unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&folder).env("LD_PRELOAD", &self.0);
+        command.env("POWER_CUT_FOLDER", &folder).env("POWER_CUT_TRACE", &record);
+        if let Some(Full { at, writes }) = full {
+            command.env("POWER_CUT_FULL_AT", at.to_string()).env("POWER_CUT_FULL_FOR", writes.to_string());
+        }
+        let ran = command.output().unwrap();
         assert!(ran.status.success(), "{}: {}", ran.status, String::from_utf8_lossy(&ran.stderr));
         let trace = Parser::default().trace(&fs::read(record).unwrap());
         fs::remove_file(folder.join(ACKNOWLEDGED)).unwrap();
@@ -78,8 +88,17 @@ impl Shim {
         let (found, on_disk) = (all.files().collect::<Vec<_>>(), Image::of_folder(&folder).unwrap());
         let expected: Vec<_> = on_disk.files().collect();
         assert!(found == expected, "something was written past the recorder");
-        trace
+        (trace, String::from_utf8(ran.stdout).unwrap())
     }
+}
+
+/// A disk that is full for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full {
+    /// From this write into the folder on, the first being 1; half of it still finds room.
+    pub at: usize,
+    /// After so many writes there is room again.
+    pub writes: usize,
 }
 
 #[derive(Clone, Copy)]

@@ -1,8 +1,8 @@
 //! An agent's data folder as it lies there, read and never written: no lock is taken, and the agent may run.
 
-use crate::{disk::Disk, record_log::RecordLog};
+use crate::{agent, disk::Disk, record_log::RecordLog};
 use eyre::{Context, bail, eyre};
-use ohmesh_ledger::{Chunk, HandOver, Header, Manifest, Restore, State, Voters, Zone};
+use ohmesh_ledger::{Certificate, Chunk, HandOver, Header, Manifest, Restore, State, Voters, Zone};
 use ohmesh_units::{Canonical, Hash, Reader};
 use serde::Serialize;
 use std::{
@@ -38,8 +38,21 @@ pub(super) struct Kept {
 pub(super) struct Restored {
     pub(super) state: State,
     pub(super) header: Header,
+    pub(super) certificate: Certificate,
     pub(super) chunks: u64,
     pub(super) leaves: u64,
+}
+
+impl Restored {
+    /// Whether it is the snapshot of this state: of the same block, with the same roots over every leaf, and the same totals
+    /// and keys beside them.
+    pub(super) fn is_of(&self, state: &State) -> bool {
+        let (own, other) = (&self.state, state);
+        own.head() == other.head()
+            && own.roots() == other.roots()
+            && own.manifest(&self.header, &self.certificate)
+                == other.manifest(&self.header, &self.certificate)
+    }
 }
 
 /// The block log's files, by height; an error if there are none.
@@ -53,10 +66,22 @@ pub(super) fn segments(folder: &Path) -> eyre::Result<Vec<Segment>> {
     Ok(found.into_iter().map(|(first, name, bytes)| Segment { first, name, bytes }).collect())
 }
 
-/// The snapshots, by height; one that is being written or fetched may be among them.
+/// The snapshots, by height, without one that is being written or fetched.
 pub(super) fn snapshots(folder: &Path) -> eyre::Result<Vec<Kept>> {
+    let (_, partial) = counted(folder)?;
     let found = list(folder, |name| name.strip_prefix("snapshot-")?.strip_suffix(".log")?.parse().ok())?;
-    Ok(found.into_iter().map(|(height, _, bytes)| Kept { height, bytes }).collect())
+    let whole = found.into_iter().filter(|(height, ..)| Some(*height) != partial);
+    Ok(whole.map(|(height, _, bytes)| Kept { height, bytes }).collect())
+}
+
+/// The heights of the snapshots that the index names, and of one that is being written or fetched.
+pub(super) fn counted(folder: &Path) -> eyre::Result<(Vec<u64>, Option<u64>)> {
+    agent::counted(&Frozen::new(folder)).with_context(|| format!("data folder {}", folder.display()))
+}
+
+/// The file of the snapshot of a height.
+pub(super) fn snapshot_name(height: u64) -> String {
+    format!("snapshot-{height}.log")
 }
 
 /// Files whose name gives a number, by that number, with their lengths.
@@ -92,14 +117,15 @@ pub(super) fn restore(folder: &Path, zone: &Zone, height: u64) -> eyre::Result<R
         chunks += 1;
         Ok(())
     };
-    RecordLog::open_each(&mut disk, "snapshot", &format!("snapshot-{height}.log"), seed, each)
+    RecordLog::open_each(&mut disk, "snapshot", &snapshot_name(height), seed, each)
         .map_err(|Unread(error)| error)?;
     let restore = restore.ok_or_else(|| eyre!("there is nothing in it"))?;
-    let (header, leaves) = (restore.manifest().header.clone(), restore.manifest().leaves());
+    let (manifest, leaves) = (restore.manifest().clone(), restore.manifest().leaves());
+    let Manifest { header, certificate, .. } = manifest;
     if header.height != height {
         bail!("it is of height {}", header.height);
     }
-    Ok(Restored { state: restore.finish()?, header, chunks, leaves })
+    Ok(Restored { state: restore.finish()?, header, certificate, chunks, leaves })
 }
 
 /// The hand-overs that are kept, by the epoch that ended; unchecked.

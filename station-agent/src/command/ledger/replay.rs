@@ -1,4 +1,5 @@
-//! An agent's block log executed again, from genesis, or from a snapshot if the first blocks are gone.
+//! An agent's block log executed again, from genesis, or from a snapshot if the first blocks are gone; and every snapshot
+//! compared with the state at its height.
 
 use super::folder::{self, BLOCKS, Frozen, HAND_OVERS, Segment, Tail};
 use crate::record_log::{LogError, RecordLog};
@@ -8,7 +9,7 @@ use ohmesh_ledger::{Applied, Certificate, Header, State, Zone, open_block};
 use ohmesh_units::{BlockId, Canonical, Hash, Reader};
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -21,8 +22,8 @@ pub(super) struct Replay {
     pub(super) from: Option<u64>,
     /// Blocks before that snapshot, which no state is there to execute on: only their frames were checked.
     pub(super) skipped: u64,
-    /// The header of the last good block; none if there is no block.
-    pub(super) head: Option<Header>,
+    /// The header of the last good block, with its certificate; none if there is no block.
+    pub(super) head: Option<(Header, Certificate)>,
     /// The last block of each epoch that ended in a good one.
     ends: BTreeMap<u64, BlockId>,
     is_audited: bool,
@@ -36,7 +37,15 @@ pub(super) struct Replay {
     pub(super) audits: u64,
     /// Hand-overs from genesis on that were checked.
     pub(super) hand_overs: u64,
-    /// What is wrong, if anything is.
+    /// Snapshots whose height has not been reached.
+    due: BTreeSet<u64>,
+    /// The heights of good snapshots: each makes the state that the blocks up to it make.
+    pub(super) snapshots: Vec<u64>,
+    /// The heights of snapshots that are good by themselves, and that no executed block leads to.
+    pub(super) snapshots_alone: Vec<u64>,
+    /// The first bad snapshot.
+    pub(super) bad_snapshot: Option<Bad>,
+    /// What is wrong with the blocks or the hand-overs, if anything is.
     pub(super) bad: Option<Bad>,
     /// What is behind the last whole block, if anything is.
     pub(super) tail: Option<Tail>,
@@ -62,6 +71,7 @@ pub(super) fn replay(
     let segments = folder::segments(path)?;
     let progress = progress(segments.iter().map(|segment| segment.bytes).sum(), is_silent)?;
     let mut replay = Replay::genesis(zone);
+    replay.due = folder::snapshots(path)?.into_iter().map(|kept| kept.height).collect();
     for segment in &segments {
         if segment.first > replay.state.head().height + 1 && !replay.restore(path, segment)? {
             break;
@@ -80,6 +90,9 @@ pub(super) fn replay(
     }
     if replay.bad.is_none() {
         replay.check_hand_overs(path)?;
+    }
+    if replay.bad.is_none() {
+        replay.check_snapshots_left(path)?;
     }
     Ok(replay)
 }
@@ -118,6 +131,10 @@ impl Replay {
             postings: 0,
             audits: 0,
             hand_overs: 0,
+            due: BTreeSet::new(),
+            snapshots: Vec::new(),
+            snapshots_alone: Vec::new(),
+            bad_snapshot: None,
             bad: None,
             tail: None,
         }
@@ -134,8 +151,11 @@ impl Replay {
         };
         match restored {
             Ok(restored) => {
-                self.from = Some(restored.header.height);
-                self.head = Some(restored.header);
+                let height = restored.header.height;
+                self.from = Some(height);
+                self.due.remove(&height);
+                self.snapshots.push(height);
+                self.head = Some((restored.header, restored.certificate));
                 self.state = restored.state;
                 (self.is_audited, self.skipped) = (false, 0);
             }
@@ -165,6 +185,7 @@ impl Replay {
             let applied = self.block(payload).map_err(Stop::Block)?;
             seen(&applied, payload.len() as u64);
             self.state.apply(applied);
+            self.check_snapshot(folder);
             self.is_audited = self.state.head().height.is_multiple_of(AUDIT_BLOCKS);
             if self.is_audited && !self.audit() { Err(Stop::Audit) } else { Ok(()) }
         });
@@ -208,8 +229,59 @@ impl Replay {
         if block.header.next_voters.is_some() {
             self.ends.insert(block.header.epoch, block.header.id());
         }
-        self.head = Some(block.header);
+        self.head = Some((block.header, certificate));
         Ok(applied)
+    }
+
+    /// Compares the snapshot of the height that has been reached, if there is one, with the state.
+    fn check_snapshot(&mut self, path: &Path) {
+        let height = self.state.head().height;
+        if !self.due.remove(&height) {
+            return;
+        }
+        match self.read_snapshot(path, height) {
+            Some(restored) if restored.is_of(&self.state) => self.snapshots.push(height),
+            Some(_) => self.found_bad(height, "it makes another state than the blocks up to it"),
+            None => {}
+        }
+    }
+
+    /// Reads the snapshots that no executed block leads to: those before the one it was executed from, and one that was
+    /// fetched from peers just before the agent was stopped. One that the index names must be there.
+    fn check_snapshots_left(&mut self, path: &Path) -> eyre::Result<()> {
+        for height in std::mem::take(&mut self.due) {
+            if self.read_snapshot(path, height).is_some() {
+                self.snapshots_alone.push(height);
+            }
+        }
+        for height in folder::counted(path)?.0 {
+            if !path.join(folder::snapshot_name(height)).exists()
+                && folder::counted(path)?.0.contains(&height)
+            {
+                self.found_bad(height, "it is not there, and the index names it");
+            }
+        }
+        Ok(())
+    }
+
+    /// A snapshot, if it reads; one that its agent has removed meanwhile is not looked for.
+    fn read_snapshot(&mut self, path: &Path, height: u64) -> Option<folder::Restored> {
+        match folder::restore(path, self.state.zone(), height) {
+            Ok(restored) => Some(restored),
+            Err(_) if !path.join(folder::snapshot_name(height)).exists() => None,
+            Err(error) => {
+                self.found_bad(height, &format!("{error:#}"));
+                None
+            }
+        }
+    }
+
+    fn found_bad(&mut self, height: u64, reason: &str) {
+        let reason = format!("{}: {reason}", folder::snapshot_name(height));
+        let is_first = self.bad_snapshot.as_ref().is_none_or(|bad| height < bad.height);
+        if is_first {
+            self.bad_snapshot = Some(Bad { height, reason });
+        }
     }
 
     /// Checks every invariant over the whole state.

@@ -42,6 +42,10 @@ struct Verdict {
     accounts: usize,
     hand_overs: u64,
     audits: u64,
+    /// The heights of the snapshots that make the state which the blocks make.
+    snapshots: Vec<u64>,
+    /// Of those that are good by themselves, and that no executed block leads to.
+    snapshots_not_compared: Vec<u64>,
     first_bad: Option<Bad>,
     unfinished: Option<Tail>,
 }
@@ -60,14 +64,15 @@ pub(super) fn run(args: &Verify, json: bool) -> eyre::Result<()> {
 
 fn verdict(replay: Replay) -> Verdict {
     let state = &replay.state;
+    let bad = [replay.bad, replay.bad_snapshot].into_iter().flatten().min_by_key(|bad| bad.height);
     Verdict {
-        ok: replay.bad.is_none(),
+        ok: bad.is_none(),
         zone: *state.zone_id(),
         from_snapshot: replay.from,
         not_executed: replay.skipped,
         height: state.head().height,
-        block: replay.head.as_ref().map(|header| header.id()),
-        time: replay.head.as_ref().map(|header| header.time),
+        block: replay.head.as_ref().map(|(header, _)| header.id()),
+        time: replay.head.as_ref().map(|(header, _)| header.time),
         epoch: state.epoch().number,
         roots: *state.roots(),
         blocks: replay.blocks,
@@ -77,7 +82,9 @@ fn verdict(replay: Replay) -> Verdict {
         accounts: state.objects().filter(|object| matches!(object, Object::Account(_))).count(),
         hand_overs: replay.hand_overs,
         audits: replay.audits,
-        first_bad: replay.bad,
+        snapshots: replay.snapshots,
+        snapshots_not_compared: replay.snapshots_alone,
+        first_bad: bad,
         unfinished: replay.tail,
     }
 }
@@ -118,6 +125,17 @@ fn text(verdict: &Verdict) -> String {
         verdict.blocks, verdict.transactions, verdict.postings, verdict.accounts
     ));
     lines.push(format!("invariants checked over the whole state {} times", verdict.audits));
+    let heights = |heights: &[u64]| heights.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    if !verdict.snapshots.is_empty() {
+        let of = heights(&verdict.snapshots);
+        lines.push(format!("snapshots  of height {of}: each makes the state that the blocks make"));
+    }
+    if !verdict.snapshots_not_compared.is_empty() {
+        let of = heights(&verdict.snapshots_not_compared);
+        lines.push(format!(
+            "snapshots  of height {of}: certified, but no block that was executed leads there"
+        ));
+    }
     if let Some(tail) = &verdict.unfinished {
         lines.push(format!(
             "unfinished {} bytes at byte {}: a block that is being written, or what a crash left of one",

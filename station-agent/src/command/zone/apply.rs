@@ -34,8 +34,8 @@ pub(in crate::command) struct Apply {
 struct Shown {
     line: String,
     account: AccountId,
+    /// The epoch that runs; the line is good in any later one too.
     epoch: u64,
-    last_epoch: u64,
     bond_needed_micro: i64,
     bonded_micro: i64,
 }
@@ -50,6 +50,14 @@ pub(super) fn run(args: &Apply, json: bool) -> eyre::Result<()> {
     let reach = Reach::new(&args.zone, args.agent.as_deref());
     let (epoch, bond_each, bonded) = reach.with(async |mut contact: Contact| {
         let (_, governance) = contact.governance().await?;
+        let validators = contact.epoch(governance.epoch).await?.validators;
+        if validators.index_of(&key.public()).is_some() {
+            bail!(
+                "key {} is a validator's in epoch {}: there is nothing to apply for",
+                key.public(),
+                governance.epoch
+            );
+        }
         open_account(&mut contact, &key).await?;
         let bonded = match contact.object(ohmesh_ledger::Bond::id(&account)).await? {
             (_, Some(Object::Bond(bond))) => bond.bonded,
@@ -58,8 +66,7 @@ pub(super) fn run(args: &Apply, json: bool) -> eyre::Result<()> {
         let rules = governance.next_rules.unwrap_or(governance.rules);
         Ok((governance.epoch, rules.bond.as_micro(), bonded))
     })?;
-    let last_epoch = epoch + EPOCHS_TO_JOIN;
-    let vote = vote_key(&args.me, last_epoch)?;
+    let vote = vote_key(&args.me, epoch + 1)?;
     let validator = Validator { name, key: key.public(), vote, stake: args.me.stake, address };
     let Validator { name, key, vote, stake, address } = &validator;
     let needed = i64::try_from(*stake).ok().and_then(|stake| stake.checked_mul(bond_each));
@@ -67,7 +74,6 @@ pub(super) fn run(args: &Apply, json: bool) -> eyre::Result<()> {
         line: format!("{name},{key},{vote},{stake},{address}"),
         account,
         epoch,
-        last_epoch,
         bond_needed_micro: needed
             .ok_or_else(|| eyre!("--stake {stake}: its bond is more than there can be"))?,
         bonded_micro: bonded,
@@ -80,9 +86,10 @@ fn text(shown: &Shown) -> String {
         shown.line.clone(),
         format!("account    {}, open", shown.account),
         format!(
-            "until      epoch {} ends (now {}): then the vote key is erased",
-            shown.last_epoch, shown.epoch
+            "until      it is taken, in this epoch ({}) or a later one: the line does not grow old",
+            shown.epoch
         ),
+        "but        only with this data folder: the vote key is in it and nowhere else".to_owned(),
     ];
     if shown.bonded_micro < shown.bond_needed_micro {
         let (needed, has) = (shown.bond_needed_micro, shown.bonded_micro);
@@ -96,16 +103,23 @@ fn text(shown: &Shown) -> String {
             .to_owned(),
     );
     lines.push("           `station-agent zone propose FILE validators --add LINE`".to_owned());
+    lines.push(
+        "then       it votes from the block after the one that takes it in, and makes its later vote keys by itself"
+            .to_owned(),
+    );
     lines.join("\n")
 }
 
-/// The key with which the agent will vote. It is kept until the last epoch in which it may join is over, and from then on
-/// as any vote key.
-fn vote_key(me: &Me, last_epoch: u64) -> eyre::Result<PublicKey> {
+/// The key with which the agent will vote: one that is there and has never voted, so that the line stays the same, or a new
+/// one. It is kept until it has voted, and from then on as any vote key.
+fn vote_key(me: &Me, epoch: u64) -> eyre::Result<PublicKey> {
     let context = || format!("data folder {}", me.data.display());
     let mut disk = Folder::open(&me.data).with_context(context)?;
     let mut keys = VoteKeys::open(&disk).with_context(context)?;
-    let key = keys.make(&mut disk, last_epoch, *key_file::generate()?.seed()).with_context(context)?;
+    if let Some(key) = keys.unused() {
+        return Ok(key);
+    }
+    let key = keys.make(&mut disk, epoch, *key_file::generate()?.seed()).with_context(context)?;
     Ok(key.public())
 }
 
@@ -122,7 +136,5 @@ async fn open_account(contact: &mut Contact, key: &SigningKey) -> eyre::Result<(
     contact.submit(&signed).await
 }
 
-/// How many epochs an applicant has to be let in: a week, where an epoch is a day.
-const EPOCHS_TO_JOIN: u64 = 7;
 /// How long the account's opening is valid.
 const VALID_FOR: Duration = Duration::from_secs(3_600);

@@ -174,8 +174,9 @@ pub(super) fn propose(args: Propose, json: bool) -> eyre::Result<()> {
         let mut known = Known { governance, validators, contract: None };
         let hours = Duration::from_secs(args.valid_hours * 3_600);
         let valid_until = header.time.checked_add(hours).ok_or_else(|| eyre!("the ledger's time is over"))?;
-        let body = args.kind.body(&key, &zone, &known, valid_until)?;
+        let body = args.kind.body(&key, &zone, &known, (header.time, valid_until))?;
         known.contract = contract(&mut contact, &body).await?;
+        has_station(&mut contact, &body).await?;
         let signed = transaction(&zone, &key, valid_until, body)?;
         // What cannot be decoded again cannot be carried.
         let signed = Verified::one(&zone.id(), signed)?.signed().clone();
@@ -265,6 +266,15 @@ async fn contract(
         (_, Some(Object::Contract(contract))) => Ok(Some(contract)),
         (_, Some(Object::Finished(_))) => bail!("contract {contract} has ended"),
         _ => bail!("{} shows no contract {contract}", contact.agent()),
+    }
+}
+
+/// Refuses a station that is not there.
+async fn has_station(contact: &mut Contact, body: &Body) -> eyre::Result<()> {
+    let Body::SetCircuit { station, .. } = body else { return Ok(()) };
+    match contact.object((*station).into()).await? {
+        (_, Some(Object::Station(_))) => Ok(()),
+        _ => bail!("{} shows no station {station}", contact.agent()),
     }
 }
 
@@ -368,19 +378,17 @@ pub(super) fn transaction(
 }
 
 impl Kind {
-    /// The transaction's body; `valid_until` is the latest time at which it may come to the ledger.
+    /// The transaction's body, to come to the ledger after `now` and until `valid_until`. What the ledger could never take
+    /// is refused here, before anybody is asked to sign it.
     fn body(
         &self,
         key: &SigningKey,
         zone: &Zone,
         known: &Known,
-        valid_until: Timestamp,
+        (now, valid_until): (Timestamp, Timestamp),
     ) -> eyre::Result<Body> {
         let epoch = known.governance.epoch;
-        // Notice counts from when it is on the ledger, which may be as late as it is valid.
-        let notice = valid_until.checked_add(Governance::NOTICE);
-        let from = |from: &Option<Timestamp>| from.or(notice).ok_or_else(|| eyre!("--from is missing"));
-        let price = |micro: i64| Price::from_micro_per_kwh(micro);
+        let from = |from: &Option<Timestamp>| begins(*from, now, valid_until);
         Ok(match self {
             Self::Validators { add, remove, restake } => {
                 let validators = Box::new(changed(&known.validators, add, remove, restake)?);
@@ -402,11 +410,14 @@ impl Kind {
             }
             Self::Tariff { price: micro, from: at } => {
                 distributor(key, zone)?;
-                Body::SetTariff { price: price(*micro), from: from(at)? }
+                to_come("grid fee", known.governance.tariffs.iter().map(|one| one.from), now)?;
+                Body::SetTariff { price: price(*micro, 0)?, from: from(at)? }
             }
             Self::PriceCap { price: micro, none: _, from: at } => {
                 regulated(zone)?;
-                Body::SetPriceCap { cap: micro.map(price), from: from(at)? }
+                to_come("price cap", known.governance.caps.iter().map(|one| one.from), now)?;
+                let cap = micro.map(|micro| price(micro, 1)).transpose()?;
+                Body::SetPriceCap { cap, from: from(at)? }
             }
             Self::AuditKey { public_key, none: _ } => {
                 regulated(zone)?;
@@ -416,13 +427,51 @@ impl Kind {
                 distributor(key, zone)?;
                 Body::SetCircuit { station: *station, circuit: *circuit }
             }
-            Self::Bond { amount } => Body::Bond { amount: *amount },
-            Self::Unbond { amount } => Body::Unbond { amount: *amount },
+            Self::Bond { amount } => Body::Bond { amount: above_zero(*amount)? },
+            Self::Unbond { amount } => Body::Unbond { amount: above_zero(*amount)? },
             Self::Resolve { contract, energy_wh } => {
                 Body::ContractResolve { contract: *contract, energy: Energy::from_wh(*energy_wh) }
             }
         })
     }
+}
+
+/// When a decision begins to hold: `from`, or as early as is safe. Notice counts from when it is on the ledger, which may be
+/// as late as it is valid.
+fn begins(from: Option<Timestamp>, now: Timestamp, valid_until: Timestamp) -> eyre::Result<Timestamp> {
+    let after = |time: Timestamp| {
+        time.checked_add(Governance::NOTICE).ok_or_else(|| eyre!("the ledger's time is over"))
+    };
+    let Some(from) = from else { return after(valid_until) };
+    let earliest = after(now)?;
+    if from < earliest {
+        bail!("--from {from} is too early: what is decided now holds from {earliest} on at the earliest");
+    }
+    Ok(from)
+}
+
+/// One change at a time may wait for its day.
+fn to_come(what: &str, mut from: impl Iterator<Item = Timestamp>, now: Timestamp) -> eyre::Result<()> {
+    match from.find(|from| *from > now) {
+        Some(from) => {
+            bail!("another {what} is decided already, from {from} on: until then nobody can decide a third")
+        }
+        None => Ok(()),
+    }
+}
+
+fn price(micro: i64, least: i64) -> eyre::Result<Price> {
+    if micro < least {
+        bail!("{micro} micro-units a kWh: this price is {least} or more");
+    }
+    Ok(Price::from_micro_per_kwh(micro))
+}
+
+fn above_zero(micro: i64) -> eyre::Result<i64> {
+    if micro <= 0 {
+        bail!("{micro} micro-units: the amount is above 0");
+    }
+    Ok(micro)
 }
 
 fn distributor(key: &SigningKey, zone: &Zone) -> eyre::Result<()> {
@@ -465,7 +514,8 @@ fn changed(
         all.remove(at);
     }
     for one in add {
-        if all.iter().any(|other| other.name == one.name) {
+        // As the ledger compares them.
+        if all.iter().any(|other| other.name.eq_ignore_ascii_case(&one.name)) {
             bail!("--add {}: there is a validator of this name", one.name);
         }
         all.push(one.clone());
