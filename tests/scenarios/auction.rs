@@ -132,8 +132,8 @@ fn play(seed: u64, validators: u8, faults: Faults, secrets: Secrets) -> Run {
             let award_key = Hash(seal(n).public().to_bytes());
             let (number, name) = (1, format!("Station {n}"));
             seller.apply(Body::RegisterStation { number, name, position, award_key }, &[], MINUTE).await;
-            let (power, meter) = (Power::from_w(22_000), key(n + 100).public());
-            let outlet = Body::RegisterEvse { station: station(n), number: 1, connectors: 2, power, meter };
+            let (zone, plugs) = (committee.file.zone.id(), (2, Power::from_w(22_000)));
+            let outlet = Body::register_evse(&zone, &account(n), (station(n), 1), plugs, &key(n + 100));
             seller.apply(outlet, &[], MINUTE).await;
             sellers.push(seller);
         }

@@ -1,6 +1,6 @@
 //! Agents as they run in production, on a network and disks that fail by seed.
 
-use ohmesh_ledger::{Answer, Asset, Body, Header, Journal, ProvenAccount, Query};
+use ohmesh_ledger::{Answer, Asset, Body, Header, Journal, Proof, ProvenAccount, Query};
 use ohmesh_mesh::sim::Faults;
 use ohmesh_tests::{Client, Committee, account, key, simulate};
 use ohmesh_units::Hash;
@@ -113,6 +113,8 @@ async fn balance(committee: &Committee, client: &Client, n: u8) -> i64 {
     let zone = &committee.file.zone;
     match client.ask(&Query::Account(account(n))).await {
         Answer::Proofs(head, proofs) => {
+            let owner = key(n).public();
+            let proofs: Vec<Proof> = proofs.into_iter().map(|proof| proof.with_owner(&owner)).collect();
             let proven =
                 ProvenAccount::verify(&zone.id(), zone.validators.voters(), &account(n), *head, &proofs)
                     .unwrap();

@@ -170,7 +170,7 @@ impl Contract {
             return Err(Refused::ClaimRaised { contract: self.id(), claimed, found: energy });
         }
         let bill = self.bill(energy)?;
-        self.state = state;
+        self.end_in(state);
         self.claim = Some(bill);
         Ok(bill)
     }
@@ -211,7 +211,7 @@ impl Contract {
         self.state
     }
 
-    /// When its state times out.
+    /// When its state times out; the expiry again once it is over.
     pub fn deadline(&self) -> Timestamp {
         self.deadline
     }
@@ -238,8 +238,14 @@ impl Contract {
             let (contract, state) = (self.id(), self.state);
             return Err(Refused::Transition { contract, state, trigger: Trigger::Timeout });
         }
-        self.state = to;
+        self.end_in(to);
         Ok(())
+    }
+
+    /// No deadline is left: not even that of a dispute, so that how a contract ended does not depend on when its claim was
+    /// made or disputed. Whoever knows the terms, the start and the bill knows all of it.
+    fn end_in(&mut self, state: State) {
+        (self.state, self.deadline) = (state, self.terms.expiry);
     }
 
     fn bill(&self, energy: Energy) -> Result<Bill, Refused> {

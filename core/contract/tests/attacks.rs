@@ -424,6 +424,11 @@ fn decision_above_the_claim_or_without_a_dispute() {
     assert_eq!(decided.resolve(wh(12_345), at(3 * HOUR)), Ok(bill));
     assert_eq!((decided.state(), decided.locked()), (State::Settled, Money::ZERO));
     assert_eq!(decided.claim(), Some(&bill), "what was paid stays readable");
+    // Whoever knows the bill knows the end: it does not tell when the dispute began.
+    let mut later = claimed();
+    later.dispute(terms().buyer, at(5 * HOUR)).unwrap();
+    later.resolve(wh(12_345), at(6 * HOUR)).unwrap();
+    assert_eq!(later, decided);
     assert!(decided.resolve(wh(12_345), at(3 * HOUR)).is_err(), "once");
     assert!(decided.conclude(at(DISPUTE_ENDS)).is_err(), "and nothing else");
 }

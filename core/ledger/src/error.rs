@@ -244,6 +244,14 @@ pub enum TransactionError {
     /// The station belongs to somebody else.
     #[error("station {0} belongs to another account")]
     NotTheOwner(StationId),
+    /// The meter has not signed that it serves at this outlet of this owner.
+    #[error("meter {meter} has not signed that it serves at EVSE {evse}")]
+    MeterNotInstalled {
+        /// The outlet.
+        evse: EvseId,
+        /// The meter's key.
+        meter: PublicKey,
+    },
     /// A meter was or is registered at another outlet, or was replaced at this one.
     #[error("meter {0} has been registered before; a meter serves one outlet")]
     MeterBound(PublicKey),
@@ -441,6 +449,14 @@ pub enum TransactionError {
     /// The sender is no validator of the next epoch.
     #[error("account {0} is no validator of the next epoch")]
     NoValidator(AccountId),
+    /// A validator has made as many keys for the next epoch known as it may.
+    #[error("validator {account} has made {most} vote keys for the next epoch known, and may make no more")]
+    VoteKeys {
+        /// Whose.
+        account: AccountId,
+        /// How many it may.
+        most: u8,
+    },
     /// A vote key that somebody votes with, has voted with, or will vote with.
     #[error("key {0} is or was somebody's vote key")]
     VoteKeyUsed(PublicKey),

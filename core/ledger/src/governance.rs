@@ -72,6 +72,17 @@ impl KeyHolders {
     }
 }
 
+/// The key with which a validator will vote in the next epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NextVote {
+    /// Whose.
+    pub account: AccountId,
+    /// The key that it made known last.
+    pub key: PublicKey,
+    /// How many it has made known in this epoch; 1 to [`Governance::VOTE_KEYS_MAX`].
+    pub count: u8,
+}
+
 /// What holds now and what has been decided for later. There is one in a zone.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Governance {
@@ -85,7 +96,7 @@ pub struct Governance {
     pub next_validators: Option<ValidatorSet>,
     /// The keys with which validators will vote in the next epoch, by account, ascending; who has made none known keeps
     /// its key.
-    pub next_votes: Vec<(AccountId, PublicKey)>,
+    pub next_votes: Vec<NextVote>,
     /// Tariffs in the order of their times: the one in force first, then at most one to come.
     pub tariffs: Vec<Tariff>,
     /// Price caps in the order of their times: the one in force first, then at most one to come.
@@ -106,6 +117,10 @@ impl Governance {
     /// asks or bids knows what will hold when the contract is opened. An auction keeps the cap of its opening to its end,
     /// a contract or hold the tariff of its opening.
     pub const NOTICE: Duration = Duration::from_secs(24 * 3600);
+
+    /// Keys for the next epoch that a validator may make known at most, as that costs it nothing: one, and three more for
+    /// disks that are lost and messages that cross.
+    pub const VOTE_KEYS_MAX: u8 = 4;
 
     /// The id of the only one.
     pub fn id() -> Hash {
@@ -156,8 +171,8 @@ impl Governance {
         let mut validators = self.next_validators.as_ref().unwrap_or(current).all().to_vec();
         for validator in &mut validators {
             let account = validator.account();
-            if let Ok(at) = self.next_votes.binary_search_by_key(&account, |(who, _)| *who) {
-                validator.vote = self.next_votes[at].1;
+            if let Ok(at) = self.next_votes.binary_search_by_key(&account, |next| next.account) {
+                validator.vote = self.next_votes[at].key;
             }
         }
         ValidatorSet::new(validators)

@@ -34,10 +34,10 @@
 //! | `Pend` | the payer | none; holds `amount` | at `timeout`, at most 30 days: back to the payer | `Timeout`, `ToItself`, `NotPositive`, `PendingExists`, `Insufficient` |
 //! | `PendSale` | the buyer | none; holds price x energy | at `timeout`, at most 30 days: back to the buyer | `NoEvse`, `Timeout`, `ToItself`, `NotPositive`, `BelowTariff`, `AboveCap`, `TooMuchEnergy`, `PendingExists`, `Insufficient` |
 //! | `Post` | the payee | energy: payer -> payee | - | `NoPending`, `NotThePayee`, `OtherKind`, `NotPositive`, `MoreThanHeld` |
-//! | `PostSale` | the seller, the meter | energy: buyer -> seller price x Wh; seller crosses tariff x Wh to grid; grid: seller -> distributor tariff x Wh; all at the hold's terms | - | `NoPending`, `NotThePayee`, `OtherKind`, `MoreThanHeld` |
+//! | `PostSale` | the seller, the meter | energy: buyer -> seller price x Wh; seller crosses tariff x Wh to grid; grid: seller -> distributor tariff x Wh; all at the hold's terms | - | `NoPending`, `NotThePayee`, `OtherKind`, `MoreThanHeld`, `MeterRegister`, `MeterGone` |
 //! | `Void` | the payee | none; releases | - | `NoPending`, `NotThePayee` |
 //! | `RegisterStation` | the operator | none | never | `Text` |
-//! | `RegisterEvse` | the operator | none | never | `NoStation`, `NotTheOwner`, `Key`, `MeterBound`, `EmptyEvse` |
+//! | `RegisterEvse` | the operator; inside: the meter | none | never | `NoStation`, `NotTheOwner`, `Key`, `MeterNotInstalled`, `MeterBound`, `EmptyEvse` |
 //! | `KeyDeal`*, `KeyHandout`*, `KeyBlinding`*, `KeyComplaint`* | the validator it names | none | a step at 60 s: next attempt without the silent; the whole when other validators come: given up | `NoGeneration`, `NotTheValidator`, `Generation` |
 //! | `KeySolo`* | the only shareholder | none | never | `NoGeneration`, `NotTheValidator`, `NotAlone` |
 //! | `AuctionOpen` | the account that answers for the buyer | none | 120 s after the deadline: void | `NoEpochKey`, `NoArea`, `Deadline`, `AboveCap`, `NoRenewableCertificates`, `AuctionExists`, `BuyerKeyUsed`, `Intent` |
@@ -54,7 +54,7 @@
 //! | `ContractResolve`* | anybody; buyer and seller, or of a disputed claim k regulators | as `PostSale`, at most the claim; the rest of the escrow back | - | `NoContract`, `NotResolved`, `Contract` |
 //! | `SetValidators` | anybody, validators with more than 2/3 of the stake | none | with its block, which ends the epoch | `OtherEpoch`, `Stake`, `BondTooSmall`, `VoteKeyUsed`, `Validators` |
 //! | `Upgrade` | anybody, validators with more than 2/3 of the stake | none | in force from the next epoch on | `OtherEpoch`, `Stake`, `Rules` |
-//! | `VoteKey`* | a validator of the next epoch, the key | none | with the next epoch | `OtherEpoch`, `Key`, `NoValidator`, `VoteKeyUsed` |
+//! | `VoteKey`* | a validator of the next epoch, the key | none | with the next epoch | `OtherEpoch`, `Key`, `NoValidator`, `VoteKeys`, `VoteKeyUsed` |
 //! | `Bond` | anybody | none; holds `amount` | never | `NotPositive`, `Insufficient` |
 //! | `Unbond` | the bond's owner | none | after 28 days: free | `NotPositive`, `NoBond`, `BondTooSmall`, `Full` |
 //! | `Convict`* | anybody | burns all of the culprit's bond, what leaves included | with its block the culprit's seat; the epoch's memory 28 days after its end | `NoEpoch`, `NoContradiction`, `ConvictedAlready` |
@@ -85,12 +85,12 @@
 //!
 //! # The meter's register
 //!
-//! A contract's record says from where to where the lifetime register of its meter ran. The outlet remembers the highest
-//! end that was sold and at most [`Evse::GAPS_MAX`] unsold parts below it; a record may take a part of one of those, or
-//! begin at or after the end, and is refused if any of it was sold before (`MeterRegister`). So two contracts of one
-//! outlet settle in any order, and no Wh twice. When there are too many unsold parts, the lowest can be sold no more. An
-//! outlet that changes its meter keeps this of the meter before, and of no earlier one (`MeterGone`). Holds (`PendSale`)
-//! have no record: the meter's key signs their energy, and is trusted to sign each Wh once.
+//! A contract's record, as the `PostSale` of a hold, says from where to where the lifetime register of its meter ran.
+//! The outlet remembers the highest end that was sold and at most [`Evse::GAPS_MAX`] unsold parts below it; a record
+//! may take a part of one of those, or begin at or after the end, and is refused if any of it was sold before
+//! (`MeterRegister`). So two sales of one outlet settle in any order, and no Wh twice, be it by a contract or by a
+//! hold. When there are too many unsold parts, the lowest can be sold no more. An outlet that changes its meter keeps
+//! this of the meter before, and of no earlier one (`MeterGone`).
 //!
 //! # Invariants checked in release builds too
 //!
@@ -110,6 +110,7 @@ mod evidence;
 mod execute;
 mod governance;
 mod hand_over;
+mod installation;
 mod object;
 mod proof;
 mod register;
@@ -127,8 +128,9 @@ pub use certificate::{Certificate, Proposal, Vote, VoteKind};
 pub use error::{LedgerError, TransactionError};
 pub use evidence::Evidence;
 pub use execute::{Proposed, blocks_needed, open_block, open_block_knowing};
-pub use governance::{Bond, Epoch, Governance, KeyHolders, PriceCap, Tariff};
+pub use governance::{Bond, Epoch, Governance, KeyHolders, NextVote, PriceCap, Tariff};
 pub use hand_over::{Anchor, HandOver, HandOverError};
+pub use installation::Installation;
 pub use object::{
     Account, Auction, Award, Balance, Children, End, Evse, Finished, Holding, KeyGeneration, Object, Pending,
     Sale, Station, epoch_key_id,

@@ -4,8 +4,9 @@ use crate::{
     Account, Balance, Certificate, Header, Journal, LedgerError, Manifest, Object, Part, SignedTransaction,
     State, StateRoots, TreeName, Voters, tree::TreeRoot,
 };
-use ohmesh_units::{AccountId, AuctionId, Canonical, Hash, TransactionId, ZoneId};
+use ohmesh_units::{AccountId, AuctionId, Canonical, Hash, PublicKey, TransactionId, ZoneId};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// One leaf and the way from it to a root.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -39,7 +40,30 @@ impl Proof {
         }
         Ok(())
     }
+
+    /// An account's proof as it is sent: without its owner's key, which whoever asks for its own account knows. Of anything
+    /// else nothing is left out.
+    #[must_use]
+    pub fn without_owner(mut self) -> Self {
+        if self.tree == TreeName::Objects && matches!(Object::decode(&self.content), Ok(Object::Account(_))) {
+            self.content.drain(OWNER);
+        }
+        self
+    }
+
+    /// With `owner`'s key where [`Proof::without_owner`] left it out. Bytes from elsewhere stay what they are: no proof.
+    #[must_use]
+    pub fn with_owner(mut self, owner: &PublicKey) -> Self {
+        let is_there = self.content.get(OWNER) == Some(&owner.to_bytes()[..]);
+        if self.tree == TreeName::Objects && !is_there && self.content.len() >= OWNER.start {
+            self.content.splice(OWNER.start..OWNER.start, owner.to_bytes());
+        }
+        self
+    }
 }
+
+/// Where the encoding of an account has its owner's key: behind the version and the tag.
+const OWNER: Range<usize> = 2..34;
 
 fn root(roots: &StateRoots, tree: TreeName) -> TreeRoot {
     match tree {
@@ -77,7 +101,7 @@ impl State {
 pub enum Query {
     /// The newest header and its certificate.
     Head,
-    /// The account with its balances.
+    /// The account with its balances; the account's own proof comes as [`Proof::without_owner`].
     Account(AccountId),
     /// Any one object by id.
     Object(Hash),

@@ -124,6 +124,9 @@ mod tests {
             let mut sold = BTreeSet::new();
             for (from, length) in sales {
                 let to = from + length;
+                let before = (register, gaps.clone());
+                let is_in = |gap: &Gap, at| gap.from <= wh(at) && wh(at) < gap.to;
+                let is_free = |at| wh(at) >= before.0 || before.1.iter().any(|gap| is_in(gap, at));
                 match sell(&mut register, &mut gaps, wh(from), wh(to)) {
                     Ok(()) => {
                         for at in from..to {
@@ -131,7 +134,10 @@ mod tests {
                         }
                     }
                     Err(NotForSale::Sold(part)) => {
-                        prop_assert!(wh(from) <= part.from && part.from < part.to && part.to <= wh(to));
+                        let mut taken = (from..to).skip_while(|at| is_free(*at)).take_while(|at| !is_free(*at));
+                        let first = taken.next().unwrap();
+                        let last = taken.last().unwrap_or(first);
+                        prop_assert_eq!(part, Gap { from: wh(first), to: wh(last + 1) }, "the first part");
                     }
                     Err(other) => panic!("{other:?}"),
                 }

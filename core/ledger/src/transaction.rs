@@ -15,10 +15,11 @@ use ohmesh_auction::{
 use ohmesh_contract::{Agreement, Checkpoint, MeterRecord, Release as Waiver, Signed, Start};
 use ohmesh_units::{
     AccountId, Canonical, ContractId, Domain, Energy, EvseId, Hash, Position, Power, Price, PublicKey,
-    Signature, SignatureCheck, SigningKey, StationId, Timestamp, TransactionId, ZoneId, verify_batch,
+    Signature, SignatureCheck, SigningKey, StationId, Timestamp, TransactionId, ZoneId, append_postcard,
+    verify_batch,
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The two double-entry books.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -149,6 +150,8 @@ pub enum Body {
         pending: Hash,
         /// What the registered meter counted; its key signs this transaction too.
         energy: Energy,
+        /// The meter's lifetime register when the sale began.
+        register_start: Energy,
     },
     /// Ends a hold by releasing all of it; sent by who would have been paid.
     Void {
@@ -178,6 +181,8 @@ pub enum Body {
         power: Power,
         /// The key with which its meter signs.
         meter: PublicKey,
+        /// The meter's signature of its [`Installation`](crate::Installation) at this outlet.
+        installed: Signature,
     },
     /// Key generation: a validator's commitments.
     KeyDeal(Box<Deal>),
@@ -327,8 +332,25 @@ impl Body {
             Self::Convict { .. } | Self::ContractStart(_) | Self::ContractWaive(_) => 4,
             Self::Transfer { legs } => points(legs.len(), 1),
             Self::SetValidators { .. } => 20,
+            Self::RegisterEvse { .. } => 3,
             _ => 2,
         }
+    }
+
+    /// Whether it is of a kind that validators owe to the ledger, which cannot go on as it should without it: shares of
+    /// auction keys, releases of bids, keys for the next epoch's votes, and proof against one of them.
+    pub fn is_duty(&self) -> bool {
+        matches!(
+            self,
+            Self::KeyDeal(_)
+                | Self::KeyHandout(_)
+                | Self::KeyBlinding(_)
+                | Self::KeyComplaint(_)
+                | Self::KeySolo(_)
+                | Self::AuctionRelease(_)
+                | Self::VoteKey { .. }
+                | Self::Convict { .. }
+        )
     }
 
     /// The weight that the sender pays for: what opens something pays for all of its later steps, so that nobody who is
@@ -466,48 +488,25 @@ impl Canonical for SignedTransaction {
 }
 
 /// A transaction of this zone whose every signature has been checked. What its signers *may* do is for execution to say.
+/// Clones share it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Verified {
-    signed: SignedTransaction,
+pub struct Verified(Arc<Checked>);
+
+#[derive(PartialEq, Eq, Debug)]
+struct Checked {
+    encoded: Encoded,
     content: Hash,
 }
 
 impl Verified {
     /// Checks the signatures of many transactions as one batch; the first bad one names itself.
     pub fn all(zone: &ZoneId, signed: Vec<SignedTransaction>) -> Result<Vec<Self>, LedgerError> {
-        let mut messages = Vec::with_capacity(signed.len());
-        for one in &signed {
-            let refuse = |reason| LedgerError::Transaction { id: one.transaction.id(), reason };
-            if one.transaction.zone != *zone {
-                return Err(refuse(TransactionError::OtherZone(one.transaction.zone)));
-            }
-            if one.signatures.len() > SignedTransaction::SIGNATURES_MAX {
-                return Err(refuse(TransactionError::TooManySignatures(one.signatures.len())));
-            }
-            messages.push(one.transaction.encode());
-        }
-        let mut owners = Vec::with_capacity(signed.len());
-        let mut checks = Vec::with_capacity(signed.len());
-        for (one, message) in signed.iter().zip(&messages) {
-            for KeySignature { key, signature } in &one.signatures {
-                owners.push((one.transaction.id(), *key));
-                checks.push(SignatureCheck {
-                    key: *key,
-                    domain: Transaction::DOMAIN,
-                    message,
-                    signature: *signature,
-                });
-            }
-        }
-        if let Err(bad) = verify_batch(&checks) {
-            let (id, key) = owners[bad[0]];
-            return Err(LedgerError::Transaction { id, reason: TransactionError::WrongSignature(key) });
-        }
-        Ok(signed
-            .into_iter()
-            .zip(messages)
-            .map(|(signed, message)| Self { signed, content: content(&message) })
-            .collect())
+        Self::check(zone, signed.into_iter().map(Encoded::new).collect())
+    }
+
+    /// Checks the signatures of many transactions as one batch, and tells the bad ones from the good, in their order.
+    pub fn each(zone: &ZoneId, signed: Vec<SignedTransaction>) -> Vec<Result<Self, LedgerError>> {
+        Self::check_each(zone, signed.into_iter().map(Encoded::new).collect())
     }
 
     /// Checks the signatures of one transaction.
@@ -515,28 +514,207 @@ impl Verified {
         Self::all(zone, vec![signed]).map(|mut one| one.remove(0))
     }
 
+    /// As [`Verified::all`], of transactions that are encoded already.
+    pub(crate) fn check(zone: &ZoneId, encoded: Vec<Encoded>) -> Result<Vec<Self>, LedgerError> {
+        // Before the signatures, which are what weighs.
+        for one in &encoded {
+            one.check_form(zone).map_err(|reason| one.refused(reason))?;
+        }
+        Self::check_each(zone, encoded).into_iter().collect()
+    }
+
+    fn check_each(zone: &ZoneId, encoded: Vec<Encoded>) -> Vec<Result<Self, LedgerError>> {
+        let mut bad: Vec<Option<TransactionError>> =
+            encoded.iter().map(|one| one.check_form(zone).err()).collect();
+        let mut owners = Vec::with_capacity(encoded.len());
+        let mut checks = Vec::with_capacity(encoded.len());
+        for (at, one) in encoded.iter().enumerate().filter(|(at, _)| bad[*at].is_none()) {
+            for KeySignature { key, signature } in &one.signed.signatures {
+                owners.push((at, *key));
+                checks.push(SignatureCheck {
+                    key: *key,
+                    domain: Transaction::DOMAIN,
+                    message: one.message(),
+                    signature: *signature,
+                });
+            }
+        }
+        for wrong in verify_batch(&checks).err().unwrap_or_default() {
+            let (at, key) = owners[wrong];
+            bad[at].get_or_insert(TransactionError::WrongSignature(key));
+        }
+        let verdicts = encoded.into_iter().zip(bad);
+        verdicts
+            .map(|(encoded, bad)| match bad {
+                Some(reason) => Err(encoded.refused(reason)),
+                None => {
+                    let content = content(encoded.message());
+                    Ok(Self(Arc::new(Checked { encoded, content })))
+                }
+            })
+            .collect()
+    }
+
     /// The transaction.
     pub fn transaction(&self) -> &Transaction {
-        &self.signed.transaction
+        &self.signed().transaction
     }
 
     /// The hash of its content.
     pub fn content(&self) -> Hash {
-        self.content
+        self.0.content
     }
 
     /// The transaction with its signatures.
     pub fn signed(&self) -> &SignedTransaction {
-        &self.signed
+        &self.0.encoded.signed
+    }
+
+    /// The encoding of [`Verified::signed`].
+    pub fn encoded(&self) -> &[u8] {
+        &self.0.encoded.bytes
+    }
+
+    /// Its leaf below the root over a block's transactions.
+    pub(crate) fn leaf(&self) -> Hash {
+        self.0.encoded.leaf
     }
 
     /// Whether `key` signed.
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
-        self.signed.signatures.iter().any(|one| one.key == *key)
+        self.signed().signatures.iter().any(|one| one.key == *key)
+    }
+}
+
+/// A signed transaction, encoded once for all that is checked, hashed, stored and sent of it. Its signatures may be wrong.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Encoded {
+    signed: SignedTransaction,
+    bytes: Vec<u8>,
+    /// How many of the bytes are the encoding of the transaction without its signatures.
+    message: usize,
+    leaf: Hash,
+}
+
+impl Encoded {
+    pub(crate) fn new(signed: SignedTransaction) -> Self {
+        // The encodings of a transaction with and without its signatures begin alike.
+        const { assert!(SignedTransaction::VERSION == Transaction::VERSION) };
+        let message = signed.transaction.encode();
+        let length = message.len();
+        let bytes = append_postcard(message, &signed.signatures);
+        Self { leaf: Self::leaf_of(&bytes), signed, bytes, message: length }
+    }
+
+    /// The leaf of a signed transaction, by its encoding: it binds every byte, signatures included.
+    pub(crate) fn leaf_of(bytes: &[u8]) -> Hash {
+        const TRANSACTION: Domain = Domain::new("ohmesh/1 signed transaction");
+        TRANSACTION.hash(&[bytes])
+    }
+
+    pub(crate) fn leaf(&self) -> Hash {
+        self.leaf
+    }
+
+    /// What its signatures sign.
+    fn message(&self) -> &[u8] {
+        &self.bytes[..self.message]
+    }
+
+    /// What can be told without checking a signature.
+    fn check_form(&self, zone: &ZoneId) -> Result<(), TransactionError> {
+        if self.signed.transaction.zone != *zone {
+            return Err(TransactionError::OtherZone(self.signed.transaction.zone));
+        }
+        if self.signed.signatures.len() > SignedTransaction::SIGNATURES_MAX {
+            return Err(TransactionError::TooManySignatures(self.signed.signatures.len()));
+        }
+        Ok(())
+    }
+
+    fn refused(&self, reason: TransactionError) -> LedgerError {
+        LedgerError::Transaction { id: self.signed.transaction.id(), reason }
     }
 }
 
 fn content(encoded: &[u8]) -> Hash {
     const CONTENT: Domain = Domain::new("ohmesh/1 transaction content");
     CONTENT.hash(&[encoded])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ZONE: ZoneId = ZoneId([1; 32]);
+
+    fn signed(number: u128, body: Body, keys: &[&SigningKey]) -> SignedTransaction {
+        let sender = AccountId::of(&keys[0].public());
+        Transaction { zone: ZONE, sender, number, valid_until: Timestamp::from_millis(1_000), body }
+            .sign(keys)
+    }
+
+    #[test]
+    fn each_is_told_from_the_others_and_all_or_none_are_taken() {
+        let keys = [1, 2, 3].map(|n| SigningKey::from_seed([n; 32]));
+        let open = |n: usize| Body::OpenAccount { owner: keys[n].public() };
+        let mut all: Vec<SignedTransaction> = (0..8).map(|n| signed(n, open(0), &[&keys[0]])).collect();
+        assert_eq!(Verified::all(&ZONE, all.clone()).unwrap().len(), 8);
+        all[2].transaction.zone = ZoneId([2; 32]);
+        all[3].signatures[0].signature = all[4].signatures[0].signature;
+        all[5].transaction.number = 50;
+        all[6].signatures = vec![all[6].signatures[0]; SignedTransaction::SIGNATURES_MAX + 1];
+        all[7] = signed(7, open(1), &[&keys[1], &keys[2]]);
+        all[7].signatures[1].signature = all[7].signatures[0].signature;
+        let reasons: Vec<Option<TransactionError>> = Verified::each(&ZONE, all.clone())
+            .into_iter()
+            .zip(&all)
+            .map(|(verdict, asked)| match verdict {
+                Ok(verified) => {
+                    assert_eq!(verified.signed(), asked);
+                    None
+                }
+                Err(LedgerError::Transaction { id, reason }) => {
+                    assert_eq!(id, asked.transaction.id());
+                    Some(reason)
+                }
+                Err(error) => panic!("{error}"),
+            })
+            .collect();
+        let wrong = |n: usize| Some(TransactionError::WrongSignature(keys[n].public()));
+        let (zone, many) = (ZoneId([2; 32]), SignedTransaction::SIGNATURES_MAX + 1);
+        let (zone, many) = (TransactionError::OtherZone(zone), TransactionError::TooManySignatures(many));
+        let expected = [None, None, Some(zone.clone()), wrong(0), None, wrong(0), Some(many), wrong(2)];
+        assert_eq!(reasons, expected);
+        let Err(LedgerError::Transaction { reason, .. }) = Verified::all(&ZONE, all) else { panic!() };
+        assert_eq!(reason, zone, "the first");
+    }
+
+    #[test]
+    fn what_is_encoded_once_is_the_encoding() {
+        let keys = [1, 2].map(|n| SigningKey::from_seed([n; 32]));
+        let bodies = [
+            Body::OpenAccount { owner: keys[0].public() },
+            Body::Issue {
+                asset: Asset::Currency,
+                to: AccountId([3; 32]),
+                amount: 1 << 40,
+                reference: "x".repeat(500),
+            },
+            Body::Transfer { legs: Vec::new() },
+        ];
+        for (number, body) in [1, 1 << 60, 1 << 120].into_iter().zip(bodies) {
+            for keys in [&[&keys[0]][..], &[&keys[0], &keys[1]]] {
+                let signed = signed(number, body.clone(), keys);
+                let verified = Verified::one(&ZONE, signed.clone()).unwrap();
+                assert_eq!(verified.encoded(), signed.encode());
+                assert_eq!(verified.content(), signed.transaction.content());
+                assert_eq!(
+                    crate::tree::root_of(&[verified.leaf()]),
+                    crate::transactions_root(&[signed]),
+                    "and the block binds it"
+                );
+            }
+        }
+    }
 }

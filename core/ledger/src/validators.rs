@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Validator {
-    /// What people call it; 1 to 64 bytes.
+    /// What people call it; 1 to 64 bytes, and no other validator of the zone is called that.
     pub name: String,
     /// Who it is: the key of its account and of its connections. It lasts.
     pub key: PublicKey,
@@ -167,6 +167,10 @@ impl ValidatorSet {
                     "validator {index}: its name has 1 to 64 bytes, its address at most 128"
                 )));
             }
+            // By the name people find them, and a phone its anchor. Only ASCII is folded: that never changes.
+            if validators[..index].iter().any(|other| other.name.eq_ignore_ascii_case(name)) {
+                return Err(bad(format!("two validators are called {name}")));
+            }
             validator.key.is_registrable().map_err(|error| bad(format!("validator {name}: {error}")))?;
             if validators[..index].iter().any(|other| other.key == validator.key) {
                 return Err(bad(format!("validator {name}: key {} is listed twice", validator.key)));
@@ -316,11 +320,17 @@ mod tests {
     #[test]
     fn bad_lists_are_refused() {
         let good = set(&[1, 1]).all().to_vec();
-        let twice = vec![good[0].clone(), good[0].clone()];
+        let twice = vec![good[0].clone(), Validator { name: "v2".into(), ..good[0].clone() }];
         let no_stake = vec![Validator { stake: 0, ..good[0].clone() }];
         let weak = vec![Validator { key: PublicKey::from_bytes([0; 32]), ..good[0].clone() }];
         let weak_vote = vec![Validator { vote: PublicKey::from_bytes([0; 32]), ..good[0].clone() }];
         let one_vote_for_two = vec![good[0].clone(), Validator { vote: good[0].vote, ..good[1].clone() }];
+        let named = |name: &str| vec![good[0].clone(), Validator { name: name.into(), ..good[1].clone() }];
+        for same in ["v1", "V1"] {
+            let refused = ValidatorSet::new(named(same));
+            let reason = format!("two validators are called {same}");
+            assert_eq!(refused, Err(LedgerError::Validators { reason }));
+        }
         for bad in [vec![], twice, no_stake, weak, weak_vote, one_vote_for_two] {
             assert!(matches!(ValidatorSet::new(bad), Err(LedgerError::Validators { .. })));
         }

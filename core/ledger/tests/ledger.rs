@@ -12,8 +12,12 @@ mod contracts;
 mod golden;
 #[path = "ledger/governance.rs"]
 mod governance;
+#[path = "ledger/hand_overs.rs"]
+mod hand_overs;
 #[path = "ledger/journals.rs"]
 mod journals;
+#[path = "ledger/machine.rs"]
+mod machine;
 #[path = "ledger/model.rs"]
 mod model;
 #[path = "ledger/random.rs"]

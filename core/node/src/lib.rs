@@ -29,8 +29,13 @@
 //! Epochs, heights and times never go back. A header older than a minute is stale ([`Freshness`]). Two certified headers
 //! that contradict each other are kept as evidence ([`Fork`]), an old history that was signed once more among them. When
 //! the file is opened, everything in it is verified again ([`Damage`]), from the oldest epoch that it still has; that one
-//! is trusted as it stands there, unless it is the zone file's. Whoever can write the file can put back an older copy of
-//! it, which the next fresh answer repairs, or other voters, whom no agent's answer then fits: anchor again in a new file.
+//! is trusted as it stands there, unless it is the zone file's.
+//!
+//! The file is trusted as the phone's own disk, with what is secret in it, and no further than that: nothing in it is
+//! bound to a key, as whoever can write it can put back an older copy that is whole, and read an open purchase. An older
+//! copy is repaired by the next fresh answer. With other voters in the oldest epoch, and all after it to match, whoever
+//! wrote them and answers for every agent can show the phone a zone of its own; no true answer then fits. Keep the file
+//! where no other app can write, and anchor again in a new file when agents are refused.
 //!
 //! Cost: a write is one SQLite transaction with one fsync on the calling task; a read verifies one certificate. Every
 //! epoch that was followed takes 1 to 3 kB of the file; 32 are kept. A week offline with five settlements costs 27 kB on

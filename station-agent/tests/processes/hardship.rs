@@ -2,7 +2,7 @@
 
 use crate::town::{Client, Town};
 use ohmesh_ledger::{Asset, Body};
-use ohmesh_units::{AccountId, SigningKey};
+use ohmesh_units::{AccountId, PublicKey, SigningKey};
 use station_agent::{key_file, vote_keys::VoteKeys};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
@@ -12,25 +12,25 @@ use std::{
 /// Money that was acknowledged to somebody, and who waits for it to stay so.
 struct Ledgered {
     treasurer: Client,
-    account: AccountId,
+    owner: PublicKey,
     acknowledged: i64,
 }
 
 impl Ledgered {
     async fn open(town: &Town) -> Self {
         let driver = SigningKey::from_seed([200; 32]);
-        let account = AccountId::of(&driver.public());
+        let owner = driver.public();
         let mut opener = Client::new(town, driver.clone(), 1);
         opener.apply(Body::OpenAccount { owner: driver.public() }).await;
         let height = opener.header(1).await.height;
         let mut treasurer = Client::new(town, key_file::read(&town.path("0.key")).unwrap(), 0);
         treasurer.header(height).await;
-        Self { treasurer, account, acknowledged: 0 }
+        Self { treasurer, owner, acknowledged: 0 }
     }
 
     /// One more payment, acknowledged.
     async fn pay(&mut self) {
-        let (asset, to, amount) = (Asset::Currency, self.account, 1_000);
+        let (asset, to, amount) = (Asset::Currency, AccountId::of(&self.owner), 1_000);
         self.treasurer.apply(Body::Issue { asset, to, amount, reference: "load".to_owned() }).await;
         self.acknowledged += amount;
     }
@@ -42,7 +42,7 @@ impl Ledgered {
         for n in 0..4 {
             let mut client = Client::new(town, SigningKey::from_seed([201; 32]), n);
             client.header(height).await;
-            let balance = client.balance(self.account).await;
+            let balance = client.balance(&self.owner).await;
             assert_eq!(balance, self.acknowledged, "agent {n}: nothing acknowledged is lost");
             ids.push(client.block_id(height).await);
         }

@@ -50,7 +50,11 @@ async fn load(town: &mut Town) {
     for n in 0..4 {
         let mut client = Client::new(town, SigningKey::from_seed([201; 32]), n);
         headers.push(client.header(height).await);
-        assert_eq!(client.balance(account).await, acknowledged, "agent {n}: nothing acknowledged is lost");
+        assert_eq!(
+            client.balance(&driver.public()).await,
+            acknowledged,
+            "agent {n}: nothing acknowledged is lost"
+        );
     }
     // The same root at the same height, whichever heights they are at by now.
     let top = headers.iter().map(|header| header.height).max().unwrap();

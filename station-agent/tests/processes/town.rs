@@ -1,10 +1,11 @@
 //! Four agents as processes, and a client that verifies what they say.
 
 use ohmesh_ledger::{
-    Answer, Asset, Body, Certificate, Header, Journal, ProvenAccount, Query, Transaction, Voters, ZoneFile,
+    Answer, Asset, Body, Certificate, Header, Journal, Proof, ProvenAccount, Query, Transaction, Voters,
+    ZoneFile,
 };
 use ohmesh_mesh::{Clock, Endpoint, Peer, SystemClock};
-use ohmesh_units::{AccountId, BlockId, Canonical, SigningKey};
+use ohmesh_units::{AccountId, BlockId, Canonical, PublicKey, SigningKey};
 use station_agent::{daemon::limits, key_file, zone_file};
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -287,7 +288,8 @@ impl Client {
     }
 
     /// The balance of an account in the energy journal, proven.
-    pub async fn balance(&mut self, account: AccountId) -> i64 {
+    pub async fn balance(&mut self, owner: &PublicKey) -> i64 {
+        let account = AccountId::of(owner);
         let (head, proofs) = self
             .until(&Query::Account(account), "no account", |answer| match answer {
                 Answer::Proofs(head, proofs) if !proofs.is_empty() => {
@@ -298,6 +300,7 @@ impl Client {
             .await;
         self.check(&head).await;
         let zone = self.zone.zone.id();
+        let proofs: Vec<Proof> = proofs.into_iter().map(|proof| proof.with_owner(owner)).collect();
         let proven = ProvenAccount::verify(&zone, &self.voters, &account, head, &proofs).unwrap();
         proven.balances[Journal::Energy as usize].map_or(0, |b| b.of(Asset::Currency).posted)
     }

@@ -455,13 +455,8 @@ fn no_bid_is_below_the_tariff_or_above_the_cap() {
 fn what_the_registry_does_not_know_is_not_sold() {
     let mut world = World::new();
     // The operator registers another rated power than the one set up.
-    let body = Body::RegisterEvse {
-        station: station_of(0),
-        number: 1,
-        connectors: 2,
-        power: Power::from_w(50_000),
-        meter: meter(0).public(),
-    };
+    let (at, plugs) = ((station_of(0), 1), (2, Power::from_w(50_000)));
+    let body = Body::register_evse(world.state.zone_id(), &account(OPERATOR), at, plugs, &meter(0));
     world.submit(OPERATOR, body);
     world.pass_without_phones(3);
     assert!(!world.seller().is_free(&evse_of(0)) && world.seller().is_free(&evse_of(1)));

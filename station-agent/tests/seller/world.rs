@@ -201,8 +201,8 @@ impl World {
             let award_key = Hash(seal(n).public().to_bytes());
             let (number, name) = (u32::try_from(n).unwrap() + 1, format!("Station {n}"));
             world.submit(OPERATOR, Body::RegisterStation { number, name, position, award_key });
-            let (station, meter) = (station_of(n), meter(n).public());
-            let outlet = Body::RegisterEvse { station, number: 1, connectors: 0b10, power: RATED, meter };
+            let (at, plugs) = ((station_of(n), 1), (0b10, RATED));
+            let outlet = Body::register_evse(world.state.zone_id(), &account(OPERATOR), at, plugs, &meter(n));
             world.submit(OPERATOR, outlet);
         }
         world.block();

@@ -1,7 +1,7 @@
 //! Contracts between a buyer and a station: opened after an award, settled from the registered meter's record.
 
-use super::{add_child, auction, governance, money, signed_by};
-use crate::{Asset, End, Finished, Object, TransactionError, Verified, register::NotForSale, state::Draft};
+use super::{add_child, auction, governance, money, registry, signed_by};
+use crate::{Asset, End, Finished, Object, TransactionError, Verified, state::Draft};
 use ohmesh_contract::{
     Agreement, Bill, Checkpoint, Contract, MeterRecord, Release as Waiver, Settlement, Signed, Start, State,
     Terms,
@@ -59,7 +59,9 @@ pub(super) fn settle(
     }
     let record = record.clone().verify(&terms)?;
     let checkpoint = checkpoint.map(|checkpoint| checkpoint.clone().verify(&terms)).transpose()?;
-    sell_register(draft, &terms, record.record())?;
+    // It counts what flowed, also what is not paid for: above the contract's energy, or taken off the claim later.
+    let sold = (record.record().register_start, record.record().energy);
+    registry::sell_register(draft, terms.evse, terms.meter_key, sold)?;
     match contract.settle(sender, &record, checkpoint.as_ref(), draft.now)? {
         Settlement::Paid(bill) => pay(draft, slot, contract, bill),
         Settlement::Claimed { .. } => {
@@ -256,24 +258,5 @@ fn check_registry(
     if terms.grid.version != tariff.version || terms.grid.price != tariff.price {
         return wrong("grid tariff");
     }
-    Ok(())
-}
-
-/// Takes the record's part out of the meter's register, so that no energy is sold twice. It counts what flowed, also what
-/// is not paid for: above the contract's energy, or taken off the claim later.
-fn sell_register(draft: &mut Draft<'_>, terms: &Terms, record: &MeterRecord) -> Result<(), TransactionError> {
-    let Some((slot, Object::Evse(outlet))) = draft.object(&terms.evse.into()) else {
-        return Err(TransactionError::NoEvse(terms.evse));
-    };
-    let mut outlet = outlet.clone();
-    let (evse, meter, from) = (terms.evse, terms.meter_key, record.register_start);
-    let to = record.register_end().ok_or(TransactionError::Overflow(terms.seller))?;
-    outlet.sell(&meter, from, to).map_err(|reason| match reason {
-        NotForSale::Sold(part) => {
-            TransactionError::MeterRegister { evse, from, to, sold_from: part.from, sold_to: part.to }
-        }
-        NotForSale::OtherMeter => TransactionError::MeterGone { evse, meter },
-    })?;
-    draft.set_object(slot, Object::Evse(outlet));
     Ok(())
 }

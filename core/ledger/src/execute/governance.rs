@@ -3,8 +3,8 @@
 
 use super::signed_by;
 use crate::{
-    Amount, Bond, Governance, LedgerError, Object, PriceCap, Rules, Tariff, TransactionError, Validator,
-    ValidatorSet, Verified, governance::used_vote_key, state::Draft,
+    Amount, Bond, Governance, LedgerError, NextVote, Object, PriceCap, Rules, Tariff, TransactionError,
+    Validator, ValidatorSet, Verified, governance::used_vote_key, state::Draft,
 };
 use ohmesh_units::{AccountId, Price, PublicKey, StationId, Timestamp};
 
@@ -79,12 +79,18 @@ pub(super) fn vote_key(
     me.ok_or(TransactionError::NoValidator(sender))?;
     let mut governance = draft.governance().clone();
     let is_named = next.voter_index(&key).is_some();
-    if is_named || is_used(draft, &key) || governance.next_votes.iter().any(|(_, other)| *other == key) {
+    if is_named || is_used(draft, &key) || governance.next_votes.iter().any(|other| other.key == key) {
         return Err(TransactionError::VoteKeyUsed(key));
     }
-    match governance.next_votes.binary_search_by_key(&sender, |(who, _)| *who) {
-        Ok(at) => governance.next_votes[at].1 = key,
-        Err(at) => governance.next_votes.insert(at, (sender, key)),
+    match governance.next_votes.binary_search_by_key(&sender, |next| next.account) {
+        Ok(at) => {
+            let (mine, most) = (&mut governance.next_votes[at], Governance::VOTE_KEYS_MAX);
+            if mine.count >= most {
+                return Err(TransactionError::VoteKeys { account: sender, most });
+            }
+            *mine = NextVote { key, count: mine.count + 1, ..*mine };
+        }
+        Err(at) => governance.next_votes.insert(at, NextVote { account: sender, key, count: 1 }),
     }
     draft.set_governance(governance);
     Ok(())
@@ -217,7 +223,7 @@ fn check_vote_key(draft: &Draft<'_>, validator: &Validator) -> Result<(), Transa
     if !is_tainted && now.iter().any(|one| one.vote == key && one.account() == account) {
         return Ok(());
     }
-    let is_anothers = governance.next_votes.iter().any(|(who, vote)| *vote == key && *who != account);
+    let is_anothers = governance.next_votes.iter().any(|next| next.key == key && next.account != account);
     if is_anothers || is_used(draft, &key) {
         return Err(TransactionError::VoteKeyUsed(key));
     }
@@ -233,7 +239,7 @@ fn is_used(draft: &Draft<'_>, key: &PublicKey) -> bool {
 pub(super) fn keep_next_votes(governance: &mut Governance) {
     if let Some(next) = &governance.next_validators {
         let accounts: Vec<AccountId> = next.all().iter().map(Validator::account).collect();
-        governance.next_votes.retain(|(who, _)| accounts.contains(who));
+        governance.next_votes.retain(|next| accounts.contains(&next.account));
     }
 }
 

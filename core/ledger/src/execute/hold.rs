@@ -1,6 +1,6 @@
 //! Holds: pend, post, void, expire; and the sale, whose energy legs and grid legs are posted as one group (I7).
 
-use super::{add_child, governance::within_cap, money, signed_by};
+use super::{add_child, governance::within_cap, money, registry, signed_by};
 use crate::{
     Amount, Asset, End, Finished, Journal, Leg, Object, Pending, Sale, Transaction, TransactionError,
     Verified, state::Draft,
@@ -85,13 +85,13 @@ pub(super) fn post(
     Ok(())
 }
 
-/// Pays a sale by the meter: the buyer pays the seller in the energy journal, the seller pays the distributor in the
-/// grid journal, and the rest of the hold is released; all of it or none.
+/// Pays a sale by the meter, for `energy` from `register_start` on: the buyer pays the seller in the energy journal,
+/// the seller pays the distributor in the grid journal, and the rest of the hold is released; all of it or none.
 pub(super) fn post_sale(
     draft: &mut Draft<'_>,
     verified: &Verified,
     id: Hash,
-    energy: Energy,
+    (register_start, energy): (Energy, Energy),
 ) -> Result<(), TransactionError> {
     let (slot, pending) = find(draft, verified.transaction().sender, id)?;
     let sale = pending.sale.clone().ok_or(TransactionError::OtherKind(id))?;
@@ -103,6 +103,7 @@ pub(super) fn post_sale(
             held: sale.energy.as_wh(),
         });
     }
+    registry::sell_register(draft, sale.evse, sale.meter, (register_start, energy))?;
     let Pending { asset, from, to, amount, .. } = pending;
     let overflow = || TransactionError::Overflow(to);
     let price = sale.price.times(energy).ok_or_else(overflow)?.as_micro();

@@ -2,10 +2,12 @@
 
 use super::{signed_by, text};
 use crate::{
-    Account, Children, End, Evse, Finished, Object, OldMeter, Station, TransactionError, Verified,
-    state::Draft,
+    Account, Children, End, Evse, Finished, Installation, Object, OldMeter, Station, TransactionError,
+    Verified, register::NotForSale, state::Draft,
 };
-use ohmesh_units::{AccountId, Domain, Energy, Hash, Position, Power, PublicKey, StationId};
+use ohmesh_units::{
+    AccountId, Domain, Energy, EvseId, Hash, Position, Power, PublicKey, Signature, StationId,
+};
 
 /// Opens the account of `owner`.
 pub(super) fn open_account(
@@ -62,10 +64,9 @@ pub(super) fn station(
 pub(super) fn evse(
     draft: &mut Draft<'_>,
     owner: AccountId,
-    station: StationId,
-    number: u16,
+    (station, number): (StationId, u16),
     (connectors, power): (u16, Power),
-    meter: PublicKey,
+    (meter, installed): (PublicKey, &Signature),
 ) -> Result<(), TransactionError> {
     match draft.object(&station.into()) {
         Some((_, Object::Station(found))) if found.owner == owner => {}
@@ -77,6 +78,10 @@ pub(super) fn evse(
     let mut evse = Evse { station, owner, number, connectors, power, meter, register, gaps, before };
     if connectors == 0 || power.as_w() == 0 {
         return Err(TransactionError::EmptyEvse(evse.id()));
+    }
+    let (zone, id) = (*draft.state.zone_id(), evse.id());
+    if !(Installation { zone, evse: id, owner, meter }).is_signed(installed) {
+        return Err(TransactionError::MeterNotInstalled { evse: id, meter });
     }
     // The register belongs to the meter, and a meter to one outlet for ever: otherwise its register could begin anew.
     let now = match draft.object(&evse.id().into()) {
@@ -94,6 +99,29 @@ pub(super) fn evse(
         }
     }
     put(draft, Object::Evse(evse))
+}
+
+/// Takes `energy` from `from` on out of the register of `meter`, which is or was the outlet's, so that no energy is sold
+/// twice.
+pub(super) fn sell_register(
+    draft: &mut Draft<'_>,
+    evse: EvseId,
+    meter: PublicKey,
+    (from, energy): (Energy, Energy),
+) -> Result<(), TransactionError> {
+    let Some((slot, Object::Evse(outlet))) = draft.object(&evse.into()) else {
+        return Err(TransactionError::NoEvse(evse));
+    };
+    let mut outlet = outlet.clone();
+    let to = from.checked_add(energy).ok_or(TransactionError::Overflow(outlet.owner))?;
+    outlet.sell(&meter, from, to).map_err(|reason| match reason {
+        NotForSale::Sold(part) => {
+            TransactionError::MeterRegister { evse, from, to, sold_from: part.from, sold_to: part.to }
+        }
+        NotForSale::OtherMeter => TransactionError::MeterGone { evse, meter },
+    })?;
+    draft.set_object(slot, Object::Evse(outlet));
+    Ok(())
 }
 
 /// Writes an object into the slot of its id, or into a new one. The id holds the owner, so nobody writes another's.

@@ -131,9 +131,7 @@ fn filling_the_counters() {
 #[test]
 fn taking_anothers_outlet_or_hold() {
     let mut town = Town::new();
-    let (number, connectors, power) = (1, 1, Power::from_w(1));
-    let take =
-        Body::RegisterEvse { station: station(), number, connectors, power, meter: key(BUYER).public() };
+    let take = town.outlet(SELLER, 1, 1, BUYER);
     assert_eq!(town.try_one(BUYER, take, &[]), Err(TransactionError::NotTheOwner(station())));
     let timeout = town.now.checked_add(Duration::from_secs(60)).unwrap();
     let (energy, price) = (Energy::from_wh(1_000), Price::from_micro_per_kwh(TARIFF));
@@ -150,7 +148,7 @@ fn taking_anothers_outlet_or_hold() {
         Err(TransactionError::NotThePayee(pending)),
         "a buyer does not take the money back while the car charges"
     );
-    let more = Body::PostSale { pending, energy: Energy::from_wh(1_001) };
+    let more = town.post_sale(pending, 1_001);
     assert_eq!(
         town.try_one(SELLER, more, &[METER]),
         Err(TransactionError::MoreThanHeld { pending, asked: 1_001, held: 1_000 })
@@ -161,12 +159,61 @@ fn taking_anothers_outlet_or_hold() {
         "no way around the meter"
     );
     // The same meter at a second outlet, or again after another one, would begin its register anew.
-    let (connectors, power) = (1, Power::from_w(22_000));
-    let outlet = |number, meter| Body::RegisterEvse { station: station(), number, connectors, power, meter };
     let bound = Err(TransactionError::MeterBound(key(METER).public()));
-    assert_eq!(town.try_one(SELLER, outlet(2, key(METER).public()), &[]), bound);
-    town.ok(SELLER, outlet(1, key(91).public()), &[]);
-    assert_eq!(town.try_one(SELLER, outlet(1, key(METER).public()), &[]), bound);
+    let [second, changed, back] =
+        [(2, METER), (1, 91), (1, METER)].map(|(number, meter)| town.outlet(SELLER, number, 1, meter));
+    assert_eq!(town.try_one(SELLER, second, &[]), bound);
+    town.ok(SELLER, changed, &[]);
+    assert_eq!(town.try_one(SELLER, back, &[]), bound);
+}
+
+/// Whoever registers somebody else's meter at his own outlet would shut its owner out for ever.
+#[test]
+fn registering_somebody_elses_meter() {
+    let mut town = Town::new();
+    let position = Position::from_e7(525_300_000, 134_050_000).unwrap();
+    let (number, name, award_key) = (1, "Mallory's".to_owned(), Hash([8; 32]));
+    town.ok(BUYER, Body::RegisterStation { number, name, position, award_key }, &[]);
+    let zone = *town.state.zone_id();
+    let [mine, his] = [BUYER, SELLER].map(|n| StationId::of(&account(n), 1));
+    let (mallory, victim) = (account(BUYER), account(SELLER));
+    let (meter, plugs) = (key(95), (1, Power::from_w(22_000)));
+    let words = [
+        ("one's own", Body::register_evse(&zone, &mallory, (mine, 1), plugs, &key(96))),
+        ("for the victim's outlet", Body::register_evse(&zone, &victim, (his, 2), plugs, &meter)),
+        ("for another outlet", Body::register_evse(&zone, &mallory, (mine, 2), plugs, &meter)),
+        ("for another owner", Body::register_evse(&zone, &victim, (mine, 1), plugs, &meter)),
+        ("of another zone", Body::register_evse(&ZoneId([1; 32]), &mallory, (mine, 1), plugs, &meter)),
+    ];
+    let outlet = EvseId::of(&mine, 1);
+    for (what, word) in words {
+        let Body::RegisterEvse { installed, .. } = word else { panic!("{word:?}") };
+        let (connectors, power) = plugs;
+        let (meter, station, number) = (meter.public(), mine, 1);
+        let body = Body::RegisterEvse { station, number, connectors, power, meter, installed };
+        let refused = TransactionError::MeterNotInstalled { evse: outlet, meter };
+        assert_eq!(town.try_one(BUYER, body, &[95]), Err(refused), "{what}");
+    }
+    // Nor does a key that anybody can sign for.
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let (weak, mut installed) = (PublicKey::from_bytes(identity), [0; 64]);
+    installed[0] = 1;
+    let installed = Signature::from_bytes(installed);
+    let installation = Installation { zone, evse: outlet, owner: mallory, meter: weak };
+    assert!(installation.is_signed(&installed), "so it would have signed");
+    let (station, (connectors, power), meter) = (mine, plugs, weak);
+    let body = Body::RegisterEvse { station, number: 1, connectors, power, meter, installed };
+    assert_eq!(town.try_one(BUYER, body, &[]), Err(TransactionError::Key(KeyError::SmallOrder(weak))));
+
+    // Its owner still can; and its word is good for other plugs at that outlet too.
+    let body = town.outlet(SELLER, 2, 1, 95);
+    town.ok(SELLER, body.clone(), &[]);
+    let Body::RegisterEvse { station, number, power, meter, installed, .. } = body else {
+        panic!("{body:?}")
+    };
+    let body = Body::RegisterEvse { station, number, connectors: 3, power, meter, installed };
+    town.ok(SELLER, body, &[]);
 }
 
 #[test]
@@ -199,7 +246,10 @@ fn a_proposers_bad_block_is_not_executed() {
     edit("other transactions", &|h| h.transactions.0[0] ^= 1);
     edit("another count", &|h| h.transaction_count += 1);
     assert!(
-        matches!(town.state.execute(&block, &[]), Err(LedgerError::Block { .. })),
+        matches!(
+            town.state.execute(&block, &[]),
+            Err(LedgerError::Block { .. } | LedgerError::Transactions { .. })
+        ),
         "unchecked transactions"
     );
 
@@ -217,6 +267,22 @@ fn a_proposers_bad_block_is_not_executed() {
         other => panic!("{other:?}"),
     }
     assert!(town.state.execute(&block, &verified).is_ok(), "and the good one still is");
+}
+
+/// What an agent has checked before is believed only as it was: with another signature it is checked like any other.
+#[test]
+fn a_known_transaction_with_another_signature_is_not_known() {
+    let mut town = Town::new();
+    let good = town.signed(BUYER, pay(BUYER, SELLER, 5), &[]);
+    let known = Verified::one(town.state.zone_id(), good.clone()).unwrap();
+    let later = town.now.checked_add(Duration::from_secs(1)).unwrap();
+    let Proposed { mut block, .. } = town.state.propose(later, 0, [&known]);
+    let open = |block: &Block| open_block_knowing(&town.state, &block.encode(), |_| Some(&known));
+    assert_eq!(open(&block).unwrap().1, std::slice::from_ref(&known));
+    block.transactions[0].signatures[0].signature = key(SELLER).sign(Transaction::DOMAIN, b"anything");
+    block.header.transactions = transactions_root(&block.transactions);
+    let (id, reason) = (good.transaction.id(), TransactionError::WrongSignature(key(BUYER).public()));
+    assert_eq!(open(&block).map(|_| ()), Err(LedgerError::Transaction { id, reason }));
 }
 
 #[test]

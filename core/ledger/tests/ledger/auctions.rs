@@ -42,16 +42,16 @@ fn auction_zone() -> Zone {
 /// A town whose validators have made their key.
 pub struct Market {
     pub town: Town,
-    shares: Vec<KeyShares>,
+    pub shares: Vec<KeyShares>,
     rng: ChaCha20Rng,
 }
 
-fn seal_secret(n: u8) -> SealSecret {
+pub fn seal_secret(n: u8) -> SealSecret {
     SealSecret::from_seed(&[n; 32])
 }
 
 /// Sellers 80 to 82, each with one station and one outlet.
-const SELLERS: [u8; 3] = [80, 81, 82];
+pub const SELLERS: [u8; 3] = [80, 81, 82];
 
 pub fn station_of(n: u8) -> StationId {
     StationId::of(&account(n), 1)
@@ -73,9 +73,7 @@ impl Market {
             let award_key = Hash(seal_secret(n).public().to_bytes());
             let (number, name) = (1, format!("Station {n}"));
             town.ok(n, Body::RegisterStation { number, name, position, award_key }, &[]);
-            let (meter, power) = (key(n + 10).public(), Power::from_w(22_000));
-            let outlet =
-                Body::RegisterEvse { station: station_of(n), number: 1, connectors: 2, power, meter };
+            let outlet = town.outlet(n, 1, 2, n + 10);
             town.ok(n, outlet, &[]);
         }
         let (shares, rng) = (Vec::new(), rng(1));
@@ -163,7 +161,7 @@ impl Market {
         (buyer, intent)
     }
 
-    fn bid(&mut self, intent: &VerifiedIntent, n: u8, ticks: u16) -> Bid {
+    pub fn bid(&mut self, intent: &VerifiedIntent, n: u8, ticks: u16) -> Bid {
         Bid::create(intent, &self.key(), station_of(n), PriceTick(ticks), &mut self.rng).unwrap()
     }
 

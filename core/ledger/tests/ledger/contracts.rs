@@ -111,7 +111,16 @@ fn a_claim_is_disputed_lowered_and_resolved_by_those_who_may() {
 fn both_parties_end_a_claim_in_one_step_and_undecided_ones_are_paid() {
     let mut market = Market::with_key();
     let terms = claimed(&mut market, 1_000, 20_000);
+    // Who has seen the claim can tell what it ended in, whenever and however that came about.
+    let Some((_, Object::Contract(seen))) = market.town.state.object(&terms.id().into()) else {
+        panic!("it is claimed")
+    };
+    let mut seen = (**seen).clone();
+    seen.lower(terms.seller, Energy::from_wh(3_000), Timestamp::EPOCH).unwrap();
+    seen.conclude(seen.deadline()).unwrap();
     market.town.ok(80, resolve(&terms, 3_000), &[BUYER, WINNER]);
+    let told = Object::Finished(Finished::of(&Object::Contract(Box::new(seen)), End::Posted));
+    assert_eq!(market.town.state.object(&terms.id().into()).unwrap().1, &told);
     assert_eq!(bought(&market), 3_000);
     assert_eq!(market.town.holding(Journal::Energy, BUYER).held, 0);
 
@@ -174,12 +183,8 @@ fn contracts_of_one_outlet_settle_in_any_order_and_sell_no_wh_twice() {
     assert!(!found.has_sold(&meter, wh(104_999), wh(125_000)));
 
     // The outlet changes its meter: contracts of the old one still settle, once; of the one before that they do not.
-    let (number, connectors, power) = (1, 2, Power::from_w(22_000));
-    let change = |n: u8| {
-        let meter = key(n).public();
-        Body::RegisterEvse { station: station_of(WINNER), number, connectors, power, meter }
-    };
-    market.town.ok(WINNER, change(95), &[]);
+    let change = market.town.outlet(WINNER, 1, 2, 95);
+    market.town.ok(WINNER, change, &[]);
     let body = settle(&market, &third, 124_000, 2_000, true);
     let twice = market.town.try_one(WINNER, body, &[]);
     assert!(matches!(twice, Err(TransactionError::MeterRegister { .. })), "{twice:?}");
@@ -187,10 +192,118 @@ fn contracts_of_one_outlet_settle_in_any_order_and_sell_no_wh_twice() {
     market.town.ok(WINNER, body, &[]);
     assert_eq!(outlet(&market).register, Energy::ZERO, "the new meter has sold nothing");
     assert!(outlet(&market).has_sold(&meter, wh(105_000), wh(127_000)));
-    market.town.ok(WINNER, change(96), &[]);
+    let change = market.town.outlet(WINNER, 1, 2, 96);
+    market.town.ok(WINNER, change, &[]);
     let body = settle(&market, &fourth, 127_000, 2_000, true);
     assert_eq!(market.town.try_one(WINNER, body, &[]), Err(TransactionError::MeterGone { evse, meter }));
     assert_eq!(bought(&market), 12_000);
+}
+
+/// A hold sells from the same register as a contract: a meter that signs what it is told cannot sell a Wh by both.
+#[test]
+fn holds_and_contracts_of_one_outlet_sell_no_wh_twice() {
+    let mut market = Market::with_key();
+    let terms = market.contracted();
+    market.town.block_at(Duration::from_secs(3600), Vec::new());
+    let (evse, wh) = (evse_of(WINNER), Energy::from_wh);
+    let [first, second, third] = [(); 3].map(|()| {
+        let (price, energy) = (Price::from_micro_per_kwh(390_000), wh(10_000));
+        let timeout = market.town.now.checked_add(DAY).unwrap();
+        let hold = market.town.signed(BUYER, Body::PendSale { evse, price, energy, timeout }, &[]);
+        let pending = hold.transaction.pending_id();
+        assert_eq!(market.town.block(vec![hold]), []);
+        pending
+    });
+    let post = |pending, from, length| {
+        let (energy, register_start) = (wh(length), wh(from));
+        Body::PostSale { pending, energy, register_start }
+    };
+    let twice = |from, to, sold_from, sold_to| {
+        let [from, to, sold_from, sold_to] = [from, to, sold_from, sold_to].map(wh);
+        Err(TransactionError::MeterRegister { evse, from, to, sold_from, sold_to })
+    };
+    market.town.ok(WINNER, post(first, 5_000, 6_000), &[91]);
+    let again = market.town.try_one(WINNER, post(second, 5_000, 6_000), &[91]);
+    assert_eq!(again, twice(5_000, 11_000, 5_000, 11_000), "by a hold");
+    let body = settle(&market, &terms, 10_999, 4_000, true);
+    let again = market.town.try_one(WINNER, body, &[]);
+    assert_eq!(again, twice(10_999, 14_999, 10_999, 11_000), "by a contract");
+    assert_eq!(bought(&market), 6_000, "and nothing of it was kept");
+    let body = settle(&market, &terms, 11_000, 4_000, true);
+    market.town.ok(WINNER, body, &[]);
+    let again = market.town.try_one(WINNER, post(second, 14_999, 2), &[91]);
+    assert_eq!(again, twice(14_999, 15_001, 14_999, 15_000), "by a hold after a contract");
+    let endless = market.town.try_one(WINNER, post(second, u64::MAX, 1), &[91]);
+    assert_eq!(endless, Err(TransactionError::Overflow(account(WINNER))));
+    market.town.ok(WINNER, post(second, 15_000, 2_000), &[91]);
+    // What was held for by a meter two meters ago is the buyer's again.
+    for meter in [95, 96] {
+        let change = market.town.outlet(WINNER, 1, 2, meter);
+        market.town.ok(WINNER, change, &[]);
+    }
+    let gone = Err(TransactionError::MeterGone { evse, meter: key(91).public() });
+    assert_eq!(market.town.try_one(WINNER, post(third, 17_000, 1), &[91]), gone);
+    assert_eq!(bought(&market), 12_000);
+    market.town.block_at(DAY, Vec::new());
+    assert_eq!(market.town.holding(Journal::Energy, BUYER).held, 0);
+}
+
+/// From the bid to the last leg nothing is above the regulators' cap.
+#[test]
+fn a_cap_is_kept_from_the_intent_to_the_settlement() {
+    let mut market = Market::with_key();
+    let cap = Price::from_micro_per_kwh(500_000);
+    let from = market.town.now.checked_add(DAY + Duration::from_secs(60)).unwrap();
+    market.town.ok(BUYER, Body::SetPriceCap { cap: Some(cap), from }, &REGULATORS);
+    market.town.block_at(DAY + Duration::from_secs(60), Vec::new());
+    let asked = |market: &Market, micro| {
+        let tick = TickSize::for_cap(Price::from_micro_per_kwh(micro)).unwrap();
+        ohmesh_auction::intent::Terms { tick, ..market.terms() }
+    };
+    // An intent above it opens no auction; its own ticks end at what it may pay.
+    let above = asked(&market, 600_000);
+    let price = above.price_cap().as_micro_per_kwh();
+    let (_, intent) = market.ask(above);
+    let refused = TransactionError::AboveCap { price, cap: 500_000 };
+    assert_eq!(market.town.try_one(BUYER, Body::AuctionOpen(intent), &[]), Err(refused));
+
+    // A bid is a 16-bit number of ticks: what is bid in larger ticks, for another intent, is no bid here.
+    let below = asked(&market, 450_000);
+    assert!(below.price_cap() <= cap);
+    let (_, intent) = market.ask(below.clone());
+    let id = intent.id();
+    market.town.ok(BUYER, Body::AuctionOpen(intent), &[]);
+    let dear = asked(&market, 650_000);
+    let (_, other) = market.ask(dear);
+    let other = other.verify(market.town.state.epoch_key(0).unwrap()).unwrap();
+    let mut bid = market.bid(&other, 80, u16::MAX);
+    bid.auction = id;
+    let body = Body::AuctionBid { bid: Box::new(bid), evse: evse_of(80) };
+    let refused = market.town.try_one(80, body, &[]);
+    assert!(matches!(refused, Err(TransactionError::Bid(_))), "{refused:?}");
+
+    // A contract above what was won is none, above the cap or not.
+    let (auction, price) = market.awarded_with(below);
+    assert!(price < cap);
+    for micro in [cap.as_micro_per_kwh() + 1, price.as_micro_per_kwh() + 1] {
+        let mut terms = market.contract_terms(auction, price);
+        terms.price = Price::from_micro_per_kwh(micro);
+        terms.escrow = terms.price.times(terms.energy_max).unwrap();
+        let contract = terms.id();
+        let body = market.agreement(terms);
+        let refused = TransactionError::ContractTerms { contract, what: "price" };
+        assert_eq!(market.town.try_one(BUYER, body, &[]), Err(refused));
+    }
+    let terms = market.contract_terms(auction, price);
+    let body = market.agreement(terms.clone());
+    market.town.ok(BUYER, body, &[]);
+    market.town.block_at(Duration::from_secs(3600), Vec::new());
+    let before = market.town.holding(Journal::Energy, BUYER).posted;
+    let body = settle(&market, &terms, 0, 10_000, true);
+    market.town.ok(WINNER, body, &[]);
+    let paid = before - market.town.holding(Journal::Energy, BUYER).posted;
+    assert_eq!(paid, price.times(Energy::from_wh(10_000)).unwrap().as_micro());
+    assert!(paid <= cap.times(Energy::from_wh(10_000)).unwrap().as_micro());
 }
 
 #[test]

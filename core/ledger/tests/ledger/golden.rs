@@ -21,13 +21,23 @@ fn everything_keeps_its_bytes() {
     let pending = hold.transaction.pending_id();
     town.block(vec![hold.clone()]);
     let object = town.state.prove_object(&pending).unwrap();
-    let post = town.signed(SELLER, Body::PostSale { pending, energy }, &[METER]);
+    let post = town.signed(
+        SELLER,
+        Body::PostSale { pending, energy, register_start: Energy::from_wh(5_000) },
+        &[METER],
+    );
     town.block(vec![post.clone()]);
     let bytes = town.blocks.last().unwrap().clone();
     let block = Block::decode(&bytes).unwrap();
     let certificate = certify(&town.state, &block.header, &[1, 2, 3]);
     let mut file = ZoneFile::new(zone()).unwrap();
     file.sign(&key(1)).unwrap();
+    let voters = town.state.validators().voters();
+    let anchor = Anchor::at(&(block.header.clone(), certificate.clone()), voters).unwrap();
+    let (zone_id, owner, meter) = (*town.state.zone_id(), account(SELLER), key(METER).public());
+    let installation = Installation { zone: zone_id, evse: evse(), owner, meter };
+    let body = town.outlet(SELLER, 1, 1, METER);
+    let outlet = town.transaction(SELLER, body);
     let proof = town.state.prove_balance(Journal::Energy, &account(BUYER)).unwrap();
     let found = [
         ("zone", town.state.zone_id().to_string()[..16].to_owned()),
@@ -42,20 +52,30 @@ fn everything_keeps_its_bytes() {
         ("block", digest(&bytes)),
         ("certificate", digest(&certificate.encode())),
         ("query", digest(&Query::Account(account(BUYER)).encode())),
+        ("several", digest(&Query::Several { account: account(BUYER), objects: vec![pending] }.encode())),
+        ("anchor", digest(&anchor.encode())),
+        ("genesis", digest(&Anchor::genesis(&zone()).encode())),
+        ("installation", digest(&installation.encode())),
+        ("outlet", digest(&outlet.encode())),
     ];
     let golden = [
         "zone 6dd4b0c9967cc67d",
         "zone file 03e6ca946ded7e73",
         "hold 0f3cb0469b58d8b4",
-        "post 11def5a26e7db806",
+        "post ac4ffeb927403fc0",
         "pending eb1ba37590e36828",
         "finished abfda73a81b05b45",
         "balance a035c2c97022664e",
-        "header cc40e79934b29c4f",
-        "block id db84e145b35388c6",
-        "block 4522752ac861bd33",
-        "certificate 4ac57a70020b1c86",
+        "header d24a3ccffc49492f",
+        "block id f24c022f367ad862",
+        "block 3a0a7d6cc5fa1cfe",
+        "certificate 5ce172852e2969ce",
         "query 704deb7461f164bf",
+        "several 2ad7fa403dba5cfa",
+        "anchor 3ee12b20f72f4126",
+        "genesis 74f6d0f79a71b9f2",
+        "installation 9a75dc407b77a70a",
+        "outlet cc08ca67c0b26413",
     ];
     assert_eq!(found.map(|(name, hash)| format!("{name} {hash}")), golden);
     assert!(

@@ -211,6 +211,28 @@ fn vote_keys_that_are_refused() {
     assert_eq!(town.state.validators().at(0).unwrap().vote, key(NEXT_VOTE + 9).public());
 }
 
+/// Making a key known is free, so it is not endless.
+#[test]
+fn a_validator_makes_few_vote_keys_known_in_an_epoch() {
+    let mut town = town();
+    let seed = |at: u8| NEXT_VOTE + at;
+    let body = |epoch, at: u8| Body::VoteKey { epoch, key: key(seed(at)).public() };
+    for at in 0..Governance::VOTE_KEYS_MAX {
+        town.ok(1, body(1, at), &[seed(at)]);
+    }
+    let (account, most, over) = (account(1), Governance::VOTE_KEYS_MAX, 9);
+    let refused = Err(TransactionError::VoteKeys { account, most });
+    assert_eq!(town.try_one(1, body(1, over), &[seed(over)]), refused);
+    assert_eq!(town.try_one(1, body(1, 0), &[seed(0)]), refused, "one of before");
+    let next = &town.state.governance().next_votes;
+    assert_eq!(next[..], [NextVote { account, key: key(seed(most - 1)).public(), count: most }]);
+    town.ok(2, body(1, over), &[seed(over)]);
+    // The next epoch counts anew.
+    town.block_at(DAY, Vec::new());
+    assert_eq!(town.state.validators().at(0).unwrap().vote, key(seed(most - 1)).public());
+    town.ok(1, body(2, over + 1), &[seed(over + 1)]);
+}
+
 #[test]
 fn stake_beyond_the_genesis_needs_a_bond() {
     let mut town = town_by(Rules { bond: Money::from_micro(100), ..Rules::default() });
@@ -294,6 +316,9 @@ fn evidence_that_convicts_nobody() {
         }
         pair
     };
+    let evidence = |pair| Evidence::Votes(pair);
+    assert_eq!((evidence(good).validator(), evidence(good).height()), (3, 3));
+    assert!(evidence(good).excludes_itself() && !evidence([good[0], good[0]]).excludes_itself());
     let cases = [
         ("forged", convict(0, forged), 3),
         ("signed with the key of its account", convict(0, by_identity), 3),
@@ -361,6 +386,8 @@ fn two_proposals_for_one_round_convict_too_and_late() {
         Body::Convict { epoch: 0, evidence: Box::new(Evidence::Proposals(pair)) }
     };
     let same = proposals(&town, [1, 1]);
+    let Body::Convict { evidence, .. } = &same else { panic!("{same:?}") };
+    assert_eq!((evidence.validator(), evidence.height()), (0, 2));
     let none = TransactionError::NoContradiction { validator: 0, epoch: 0 };
     assert_eq!(town.try_one(BUYER, same, &[]), Err(none));
     let body = proposals(&town, [1, 2]);
@@ -505,7 +532,8 @@ fn tariffs_hold_from_their_time_on_and_holds_keep_theirs() {
     let signed = town.signed(BUYER, body, &[]);
     assert_eq!(town.block_at(Duration::from_millis(1), vec![signed]), [below]);
     assert_eq!(town.state.governance().tariff(town.now).version, 1);
-    town.ok(SELLER, Body::PostSale { pending, energy: Energy::from_wh(10_000) }, &[METER]);
+    let body = town.post_sale(pending, 10_000);
+    town.ok(SELLER, body, &[METER]);
     assert_eq!(town.holding(Journal::Grid, DISTRIBUTOR).posted, 800_000, "by the tariff of the hold");
     town.ok(DISTRIBUTOR, tariff(70_000, later(&town, 3 * DAY)), &[]);
     let tariffs = &town.state.governance().tariffs;
@@ -588,7 +616,8 @@ fn the_distributor_names_circuits_and_sales_carry_them() {
         let signed = town.signed(BUYER, body, &[]);
         let pending = signed.transaction.pending_id();
         assert_eq!(town.block(vec![signed]), []);
-        town.ok(SELLER, Body::PostSale { pending, energy: Energy::from_wh(wh) }, &[METER]);
+        let body = town.post_sale(pending, wh);
+        town.ok(SELLER, body, &[METER]);
         pending
     };
     let id = sell(&mut town, 10_000);
@@ -724,6 +753,35 @@ fn a_block_weighs_so_much_and_the_rest_waits() {
     let shortest_leg = Leg::Cross { asset, account: from, from: journal, amount: 1 };
     let most_legs = Transaction::MAX_BYTES / to_postcard(&shortest_leg).len();
     assert!(most_legs + 33 < usize::try_from(Block::WEIGHT_MAX).unwrap());
+}
+
+/// Decisions on 32 validators with the longest names and addresses are the longest transactions for their weight.
+#[test]
+fn a_block_has_so_many_bytes_and_the_rest_waits() {
+    let mut town = town();
+    let newcomers: Vec<u8> = (100..128).collect();
+    for n in &newcomers {
+        town.ok(*n, Body::OpenAccount { owner: key(*n).public() }, &[]);
+    }
+    let body = changed(&town, |all| {
+        all.extend(newcomers.iter().map(|n| Validator { vote: key(n - 50).public(), ..validator(1, 10) }));
+        for (validator, n) in all.iter_mut().zip([1, 2, 3, 4].iter().chain(&newcomers)) {
+            validator.key = key(*n).public();
+            (validator.name, validator.address) = (format!("{n:064}"), "a".repeat(128));
+        }
+    });
+    let decisions: Vec<SignedTransaction> =
+        (0..600).map(|_| town.signed(BUYER, body.clone(), &QUORUM)).collect();
+    let sizes: Vec<usize> = decisions.iter().map(|signed| signed.encode().len()).collect();
+    assert!(decisions.iter().map(SignedTransaction::weight).sum::<u32>() < Block::WEIGHT_MAX);
+    let candidates = Verified::all(town.state.zone_id(), decisions).unwrap();
+    let Proposed { block, bytes, refused, .. } =
+        town.state.propose(later(&town, Duration::from_secs(1)), 0, &candidates);
+    let fit = block.transactions.len();
+    assert_eq!(refused, []);
+    assert!(bytes.len() <= Block::MAX_BYTES && fit < 600, "{fit} in {} bytes", bytes.len());
+    let with_one_more = sizes[..=fit].iter().sum::<usize>() + Header::MAX_BYTES;
+    assert!(with_one_more > Block::MAX_BYTES, "and no fewer than have room");
 }
 
 #[derive(Clone, Debug)]

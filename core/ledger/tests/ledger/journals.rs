@@ -55,7 +55,7 @@ fn a_sale_posts_energy_legs_and_grid_legs_as_one_group() {
     assert_eq!(town.holding(Journal::Energy, BUYER), Holding { posted: 100_000_000, held: 15_600_000 });
 
     let energy = Energy::from_wh(12_345);
-    let post = Body::PostSale { pending, energy };
+    let post = Body::PostSale { pending, energy, register_start: Energy::from_wh(5_000) };
     assert_eq!(
         town.try_one(SELLER, post.clone(), &[]),
         Err(TransactionError::NotSigned(key(METER).public())),
@@ -74,6 +74,96 @@ fn a_sale_posts_energy_legs_and_grid_legs_as_one_group() {
         town.state.object(&pending),
         Some((_, Object::Finished(Finished { end: End::Posted, .. })))
     ));
+}
+
+/// The legs of a sale are one group in both books, and a sale that is refused leaves none in either. That no leg of a sale
+/// fails by itself: what is issued in all is an amount, so no account can hold more, and the price covers the fee.
+#[test]
+fn the_legs_of_a_sale_are_one_group_in_both_books() {
+    let mut town = Town::new();
+    let (price, energy, timeout) =
+        (Price::from_micro_per_kwh(390_000), Energy::from_wh(10_000), after(&town, 7200));
+    let [first, second] = [(); 2].map(|()| {
+        let hold = town.signed(BUYER, Body::PendSale { evse: evse(), price, energy, timeout }, &[]);
+        let pending = hold.transaction.pending_id();
+        assert_eq!(town.block(vec![hold]), []);
+        pending
+    });
+    let [first, second] = [first, second].map(|pending| town.post_sale(pending, 10_000));
+    let sent =
+        [(BUYER, pay(BUYER, SELLER, 1)), (SELLER, first), (SELLER, second), (BUYER, pay(BUYER, SELLER, 2))]
+            .map(|(who, body)| town.signed(who, body, &[METER]));
+    let candidates = Verified::all(town.state.zone_id(), sent.to_vec()).unwrap();
+    let Proposed { applied, refused, .. } = town.state.propose(after(&town, 1), 0, &candidates);
+    assert!(
+        matches!(&refused[..], [(id, TransactionError::MeterRegister { .. })] if *id == sent[2].transaction.id()),
+        "the second would sell the same Wh: {refused:?}"
+    );
+    let (buyer, seller, distributor) = (account(BUYER), account(SELLER), account(DISTRIBUTOR));
+    let posting = |group, from, to, amount| Posting { group, asset: Asset::Currency, from, to, amount };
+    let (due, fee) = (3_900_000, 10 * TARIFF);
+    let energy = [
+        posting(0, buyer, seller, 1),
+        posting(1, buyer, seller, due),
+        posting(1, seller, seller, fee),
+        posting(2, buyer, seller, 2),
+    ];
+    let grid = [posting(1, seller, seller, fee), posting(1, seller, distributor, fee)];
+    assert_eq!(applied.postings, [energy.to_vec(), grid.to_vec()]);
+    let root = |journal, postings: &[Posting]| postings_root(journal, postings);
+    assert_eq!(applied.roots().grid.postings, root(Journal::Grid, &grid));
+    assert_ne!(applied.roots().grid.postings, root(Journal::Grid, &[]), "the header binds them");
+}
+
+/// What may be held for at most, and paid of it at most, is just allowed.
+#[test]
+fn the_most_that_one_sale_and_one_post_may_have() {
+    let mut town = Town::new();
+    let most = 16_383_000;
+    town.ok(TREASURERS[0], issue(BUYER, 16_383 * TARIFF), &TREASURERS);
+    let (price, energy, timeout) =
+        (Price::from_micro_per_kwh(TARIFF), Energy::from_wh(most), after(&town, 7200));
+    let sale = town.signed(BUYER, Body::PendSale { evse: evse(), price, energy, timeout }, &[]);
+    let pending = sale.transaction.pending_id();
+    assert_eq!(town.block(vec![sale]), []);
+    let post = town.post_sale(pending, most);
+    town.ok(SELLER, post, &[METER]);
+    let (to, asset, amount) = (account(SELLER), Asset::Currency, 1_000);
+    let hold = town.signed(BUYER, Body::Pend { to, asset, amount, timeout }, &[]);
+    let pending = hold.transaction.pending_id();
+    assert_eq!(town.block(vec![hold]), []);
+    let more = TransactionError::MoreThanHeld { pending, asked: 1_001, held: 1_000 };
+    assert_eq!(town.try_one(SELLER, Body::Post { pending, amount: 1_001 }, &[]), Err(more));
+    town.ok(SELLER, Body::Post { pending, amount }, &[]);
+    assert_eq!(town.holding(Journal::Energy, SELLER).posted, 100_001_000, "the tariff was all of the price");
+}
+
+/// Valid until then, and not a millisecond of block time longer; and at most a day ahead.
+#[test]
+fn a_transaction_is_valid_before_its_time_and_for_a_day_at_most() {
+    let mut town = Town::new();
+    let at = |town: &Town, ms: u64| town.now.checked_add(Duration::from_millis(ms)).unwrap();
+    let signed = |town: &mut Town, valid_until| {
+        let mut transaction = town.transaction(BUYER, pay(BUYER, SELLER, 1));
+        transaction.valid_until = valid_until;
+        transaction.sign(&[&key(BUYER)])
+    };
+    let (block, day) = (Duration::from_secs(1), 24 * 3_600_000);
+    for (ahead, is_late, is_early) in
+        [(1_000, true, false), (1_001, false, false), (1_000 + day, false, false), (1_001 + day, false, true)]
+    {
+        let valid_until = at(&town, ahead);
+        let one = signed(&mut town, valid_until);
+        let refused = town.block_at(block, vec![one]);
+        let now = town.now;
+        let expected = match (is_late, is_early) {
+            (true, _) => vec![TransactionError::Expired { valid_until, now }],
+            (_, true) => vec![TransactionError::ValidTooLong { valid_until, now }],
+            _ => vec![],
+        };
+        assert_eq!(refused, expected, "{ahead} ms ahead of the block before");
+    }
+    assert_eq!(town.holding(Journal::Energy, SELLER).posted, 100_000_002);
 }
 
 #[test]
@@ -124,6 +214,27 @@ fn a_phone_proves_its_account_against_a_certified_header() {
     for proof in &proofs {
         assert_eq!(Proof::decode(&proof.encode()).unwrap(), *proof);
     }
+}
+
+#[test]
+fn an_accounts_proof_is_sent_without_the_key_that_its_owner_has() {
+    let mut town = Town::new();
+    town.ok(BUYER, pay(BUYER, SELLER, 1), &[]);
+    let proofs = town.state.prove_account(&account(BUYER)).unwrap();
+    let sent: Vec<Proof> = proofs.iter().cloned().map(Proof::without_owner).collect();
+    assert_eq!(sent[0].encode().len() + 32, proofs[0].encode().len(), "the account is shorter by its key");
+    assert_eq!(sent[1..], proofs[1..], "a balance is sent whole");
+    let received = |owner: u8| -> Vec<Proof> {
+        sent.iter().cloned().map(|proof| proof.with_owner(&key(owner).public())).collect()
+    };
+    assert_eq!(received(BUYER), proofs);
+    let whole = proofs[0].clone().with_owner(&key(BUYER).public());
+    assert_eq!(whole, proofs[0], "nothing is put in twice");
+    let header = Block::decode(town.blocks.last().unwrap()).unwrap().header;
+    assert!(proofs[0].verify(&header).is_ok());
+    assert!(received(SELLER)[0].verify(&header).is_err(), "it proves nothing of another owner's");
+    let cut = Proof { content: vec![1], ..proofs[0].clone() };
+    assert_eq!(cut.clone().with_owner(&key(BUYER).public()), cut, "bytes of nothing stay as they are");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use std::{
     fmt::Debug,
     time::Duration,
 };
-use traffic::{Caller, Number, Plan, Sent, Signing, Step, leg, outlet_of, plan};
+use traffic::{Caller, Number, Plan, Reading, Sent, Signing, Step, leg, outlet_of, plan};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The distributor sells too, at an outlet of its own: the one seller who owes the grid fee to itself.
@@ -65,6 +65,8 @@ struct Model {
     /// What was applied when.
     ids: BTreeMap<TransactionId, u64>,
     outlets: BTreeMap<EvseId, (AccountId, PublicKey)>,
+    /// What each meter has sold, ascending and apart, and what is too old to be sold.
+    sold: BTreeMap<PublicKey, Vec<[i128; 2]>>,
 }
 
 /// Why the model refuses; for people who read a failure.
@@ -173,12 +175,14 @@ impl Model {
                 ensure(amount <= hold.amount, "MoreThanHeld")?;
                 self.pay(Journal::Energy, hold.asset, hold.from, hold.to, amount)
             }
-            Body::PostSale { pending, energy } => {
+            Body::PostSale { pending, energy, register_start } => {
                 let hold = self.end(pending, sender, 0)?;
                 let sale = hold.sale.clone().ok_or("OtherKind")?;
                 ensure(signers.contains(&sale.meter), "NotSigned")?;
                 let wh = i128::from(energy.as_wh());
                 ensure(wh <= sale.wh, "MoreThanHeld")?;
+                let sold = self.sold.entry(sale.meter).or_default();
+                sell(sold, i128::from(register_start.as_wh()), wh)?;
                 self.settle(&hold, &sale, wh)
             }
             Body::Void { pending } => self.end(pending, sender, 1).map(drop),
@@ -348,6 +352,30 @@ fn hold_of(pending: &Pending) -> Hold {
     Hold { from, to, asset, amount: i128::from(amount), timeout, sale }
 }
 
+/// Sells a part of a meter's register: no Wh twice. What was left out waits, in eight places at most.
+pub fn sell(sold: &mut Vec<[i128; 2]>, from: i128, wh: i128) -> Result<(), Refusal> {
+    let to = from + wh;
+    ensure(to <= i128::from(u64::MAX), "Overflow")?;
+    if wh == 0 {
+        return Ok(());
+    }
+    ensure(sold.iter().all(|one| to <= one[0] || one[1] <= from), "MeterRegister")?;
+    sold.push([from, to]);
+    sold.sort_unstable();
+    let gaps = left_out(sold);
+    if gaps.len() > 8 {
+        sold.push(gaps[0]);
+        sold.sort_unstable();
+    }
+    Ok(())
+}
+
+/// What was not sold below what was.
+pub fn left_out(sold: &[[i128; 2]]) -> Vec<[i128; 2]> {
+    let ends = std::iter::once(0).chain(sold.iter().map(|one| one[1]));
+    ends.zip(sold).map(|(end, next)| [end, next[0]]).filter(|gap| gap[0] < gap[1]).collect()
+}
+
 fn positive(amount: i64) -> Result<i128, Refusal> {
     ensure(amount > 0, "NotPositive")?;
     Ok(i128::from(amount))
@@ -368,6 +396,8 @@ struct Run {
     history: Vec<(u8, SignedTransaction)>,
     /// Holds asked for, and who is to be paid.
     holds: Vec<(Hash, u8)>,
+    /// What the sellers' meters have counted, at both outlets.
+    counted: u64,
     /// What was taken and refused, by kind of transaction.
     seen: Seen,
 }
@@ -380,11 +410,10 @@ impl Run {
         let position = Position::from_e7(525_300_000, 134_050_000).unwrap();
         let (number, name, award_key) = (1, "Substation".to_owned(), Hash([8; 32]));
         town.ok(DISTRIBUTOR, Body::RegisterStation { number, name, position, award_key }, &[]);
-        let station = StationId::of(&account(DISTRIBUTOR), 1);
-        let (meter, power) = (key(OWN_METER).public(), Power::from_w(22_000));
-        town.ok(DISTRIBUTOR, Body::RegisterEvse { station, number: 1, connectors: 1, power, meter }, &[]);
+        let outlet = town.outlet(DISTRIBUTOR, 1, 1, OWN_METER);
+        town.ok(DISTRIBUTOR, outlet, &[]);
         let model = Model::of(&town);
-        Self { town, model, history: Vec::new(), holds: Vec::new(), seen: Seen::new() }
+        Self { town, model, history: Vec::new(), holds: Vec::new(), counted: 0, seen: Seen::new() }
     }
 
     /// One block: what the ledger took is what the model took, and for a reason that the table names.
@@ -474,7 +503,7 @@ impl Run {
     }
 
     /// Sender, body, and who else must sign.
-    fn body(&self, time: Timestamp, step: Step) -> (u8, Body, Vec<u8>) {
+    fn body(&mut self, time: Timestamp, step: Step) -> (u8, Body, Vec<u8>) {
         let nobody = (Hash([3; 32]), SELLER);
         let pick = |at: Index| if self.holds.is_empty() { nobody } else { *at.get(&self.holds) };
         let sender = |caller, (_, payee): (Hash, u8)| match caller {
@@ -507,11 +536,24 @@ impl Run {
                 let hold = pick(at);
                 (sender(caller, hold), Body::Post { pending: hold.0, amount }, Vec::new())
             }
-            Step::PostSale(at, caller, wh) => {
+            Step::PostSale(at, caller, wh, reading) => {
                 let hold = pick(at);
                 let meter = if hold.1 == DISTRIBUTOR { OWN_METER } else { METER };
                 let energy = Energy::from_wh(wh);
-                (sender(caller, hold), Body::PostSale { pending: hold.0, energy }, vec![meter])
+                let start = match reading {
+                    Reading::On(further) => self.counted + further,
+                    Reading::Back(less) => self.counted.saturating_sub(less),
+                    Reading::At(there) => there,
+                };
+                if matches!(reading, Reading::On(_)) && wh < u64::from(u32::MAX) {
+                    self.counted = start + wh;
+                }
+                let register_start = Energy::from_wh(start);
+                (
+                    sender(caller, hold),
+                    Body::PostSale { pending: hold.0, energy, register_start },
+                    vec![meter],
+                )
             }
             Step::Void(at, caller) => {
                 let hold = pick(at);
@@ -549,7 +591,7 @@ const ROWS: [(&str, &[&str]); 9] = [
         &["NoEvse", "Timeout", "ToItself", "NotPositive", "BelowTariff", "TooMuchEnergy", "Insufficient"],
     ),
     ("Post", &["NoPending", "NotThePayee", "OtherKind", "NotPositive", "MoreThanHeld"]),
-    ("PostSale", &["NoPending", "NotThePayee", "OtherKind", "MoreThanHeld"]),
+    ("PostSale", &["NoPending", "NotThePayee", "OtherKind", "MoreThanHeld", "MeterRegister"]),
     ("Void", &["NoPending", "NotThePayee"]),
 ];
 

@@ -48,6 +48,7 @@ proptest! {
         let mut town = Town::new();
         let mut holds: Vec<(Hash, u8)> = Vec::new();
         let mut waiting = Vec::new();
+        let mut counted = 0;
         for step in steps {
             let soon = |town: &Town, seconds| town.now.checked_add(Duration::from_secs(seconds)).unwrap();
             let asset = Asset::Currency;
@@ -71,8 +72,11 @@ proptest! {
                     (buyer, Body::PendSale { evse: evse(), price, energy, timeout: soon(&town, seconds) }, &[])
                 }
                 Step::Post(at, amount) => (pick(at).1, Body::Post { pending: pick(at).0, amount }, &[]),
-                Step::PostSale(at, wh) =>
-                    (SELLER, Body::PostSale { pending: pick(at).0, energy: Energy::from_wh(wh) }, &[METER]),
+                Step::PostSale(at, wh) => {
+                    let (energy, register_start) = (Energy::from_wh(wh), Energy::from_wh(counted));
+                    counted += wh;
+                    (SELLER, Body::PostSale { pending: pick(at).0, energy, register_start }, &[METER])
+                }
                 Step::Void(at) => (pick(at).1, Body::Void { pending: pick(at).0 }, &[]),
                 Step::Wait(seconds) => {
                     town.block_at(Duration::from_secs(seconds), std::mem::take(&mut waiting));

@@ -55,13 +55,15 @@ struct Life {
     town: Town,
     holds: Vec<Hash>,
     waiting: Vec<SignedTransaction>,
+    /// What the meter has counted.
+    counted: u64,
 }
 
 impl Life {
     fn new() -> Self {
         let mut zone = zone();
         zone.rules.epoch_ms = 60_000;
-        Self { town: Town::in_zone(zone), holds: Vec::new(), waiting: Vec::new() }
+        Self { town: Town::in_zone(zone), holds: Vec::new(), waiting: Vec::new(), counted: 0 }
     }
 
     fn live(&mut self, step: Step) {
@@ -87,8 +89,10 @@ impl Life {
                 (BUYER, Body::PendSale { evse: evse(), price, energy, timeout }, &[])
             }
             Step::PostSale(at, wh) => {
+                self.counted += wh;
                 let (pending, energy) = (hold(&self.holds, at), Energy::from_wh(wh));
-                (SELLER, Body::PostSale { pending, energy }, &[METER])
+                let register_start = Energy::from_wh(self.counted - wh);
+                (SELLER, Body::PostSale { pending, energy, register_start }, &[METER])
             }
             Step::Void(at) => (SELLER, Body::Void { pending: hold(&self.holds, at) }, &[]),
             Step::Bond(who, amount) => (who, Body::Bond { amount }, &[]),
@@ -401,7 +405,7 @@ fn figures_of_100_000_accounts() {
             .collect();
         time = time.checked_add(Duration::from_secs(1)).unwrap();
         let candidates = Verified::all(state.zone_id(), opened).unwrap();
-        let Proposed { block, applied, refused } = state.propose(time, 0, &candidates);
+        let Proposed { block, applied, refused, .. } = state.propose(time, 0, &candidates);
         assert!(refused.is_empty());
         state.apply(applied);
         blocks.push(block);

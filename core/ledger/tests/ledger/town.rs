@@ -84,14 +84,28 @@ impl Town {
         let position = Position::from_e7(525_200_000, 134_050_000).unwrap();
         let (number, name, award_key) = (1, "Station".to_owned(), Hash([9; 32]));
         town.ok(SELLER, Body::RegisterStation { number, name, position, award_key }, &[]);
-        let meter = key(METER).public();
-        let power = Power::from_w(22_000);
-        town.ok(
-            SELLER,
-            Body::RegisterEvse { station: station(), number: 1, connectors: 1, power, meter },
-            &[],
-        );
+        let outlet = town.outlet(SELLER, 1, 1, METER);
+        town.ok(SELLER, outlet, &[]);
         town
+    }
+
+    /// An outlet of 22 kW at the first station of `owner`, with the meter's word.
+    pub fn outlet(&self, owner: u8, number: u16, connectors: u16, meter: u8) -> Body {
+        let (at, plugs) = ((StationId::of(&account(owner), 1), number), (connectors, Power::from_w(22_000)));
+        Body::register_evse(self.state.zone_id(), &account(owner), at, plugs, &key(meter))
+    }
+
+    /// The outlet that sells as the ledger has it.
+    pub fn evse(&self) -> Evse {
+        match self.state.object(&evse().into()) {
+            Some((_, Object::Evse(outlet))) => outlet.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The sale of a hold is paid, by a meter that has counted on from where it was last sold.
+    pub fn post_sale(&self, pending: Hash, wh: u64) -> Body {
+        Body::PostSale { pending, energy: Energy::from_wh(wh), register_start: self.evse().register }
     }
 
     pub fn transaction(&mut self, sender: u8, body: Body) -> Transaction {
@@ -124,10 +138,10 @@ impl Town {
     ) -> Vec<TransactionError> {
         self.now = self.now.checked_add(later).unwrap();
         let candidates = Verified::all(self.state.zone_id(), transactions).unwrap();
-        let Proposed { block, applied, refused } = self.state.propose(self.now, 0, &candidates);
+        let Proposed { block, bytes, applied, refused } = self.state.propose(self.now, 0, &candidates);
         let sales = applied.sales.clone();
         self.state.apply(applied);
-        let bytes = block.encode();
+        assert_eq!(bytes, block.encode(), "what is sent is the block");
         let (block, transactions) = open_block(&self.follower, &bytes).unwrap();
         let applied = self.follower.execute(&block, &transactions).unwrap();
         assert_eq!(applied.sales, sales, "everybody exports the same");

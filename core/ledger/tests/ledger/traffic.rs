@@ -65,7 +65,7 @@ pub enum Step {
     Pend(Asset, u8, u8, i64, Ends),
     Sell(u8, u8, i64, u64, Ends),
     Post(Index, Caller, i64),
-    PostSale(Index, Caller, u64),
+    PostSale(Index, Caller, u64, Reading),
     Void(Index, Caller),
     /// A transaction of an earlier block or of this one, as it was.
     Replay(Index),
@@ -76,6 +76,17 @@ pub enum Step {
 pub enum Part {
     Move(Journal, Asset, Option<u8>, u8, i64),
     Cross(Journal, Asset, Option<u8>, i64),
+}
+
+/// Where a meter says that its register stood when a sale began.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading {
+    /// So many Wh further than where it was last said to stand.
+    On(u64),
+    /// So many Wh less.
+    Back(u64),
+    /// Exactly there.
+    At(u64),
 }
 
 /// Who ends a hold.
@@ -116,7 +127,7 @@ fn amount() -> impl Strategy<Value = i64> {
     prop_oneof![
         12 => 1i64..30_000_000,
         6 => 1i64..200,
-        1 => -2i64..=0,
+        2 => -2i64..=0,
         1 => proptest::sample::select(&[i64::MIN, i64::MAX, i64::MAX - 100_000_000, i64::MAX / 2][..]),
     ]
 }
@@ -156,6 +167,15 @@ fn step() -> impl Strategy<Value = Step> {
     let caller = || prop_oneof![6 => Just(Caller::Payee), 1 => person().prop_map(Caller::Anybody)];
     let wh =
         || prop_oneof![16 => 1u64..40_000, 1 => Just(0), 2 => 16_382_999u64..16_383_003, 1 => Just(u64::MAX)];
+    let reading = || {
+        prop_oneof![
+            6 => Just(Reading::On(0)),
+            4 => (1u64..3_000).prop_map(Reading::On),
+            5 => (1u64..40_000).prop_map(Reading::Back),
+            1 => (0u64..40_000).prop_map(Reading::At),
+            1 => Just(Reading::At(u64::MAX - 100)),
+        ]
+    };
     let price = || {
         prop_oneof![
             6 => 390_001i64..390_004,
@@ -181,7 +201,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(a, from, to, n, t)| Step::Pend(a, from, to, n, t)),
         5 => (person(), 0u8..8, price(), wh(), timeout()).prop_map(|(b, o, p, e, t)| Step::Sell(b, o, p, e, t)),
         4 => (any::<Index>(), caller(), amount()).prop_map(|(at, who, n)| Step::Post(at, who, n)),
-        5 => (any::<Index>(), caller(), wh()).prop_map(|(at, who, e)| Step::PostSale(at, who, e)),
+        5 => (any::<Index>(), caller(), wh(), reading()).prop_map(|(at, who, e, r)| Step::PostSale(at, who, e, r)),
         2 => (any::<Index>(), caller()).prop_map(|(at, who)| Step::Void(at, who)),
         2 => any::<Index>().prop_map(Step::Replay),
     ]

@@ -82,7 +82,11 @@ impl Node {
             true => Query::Account(account),
             false => Query::Several { account, objects: objects.clone() },
         };
-        let (certified, proofs) = self.proofs(agent, &query).await?;
+        let (certified, mut proofs) = self.proofs(agent, &query).await?;
+        if !proofs.is_empty() {
+            let first = proofs.remove(0).with_owner(&self.0.wallet.public());
+            proofs.insert(0, first);
+        }
         self.reach(agent, certified.0.epoch).await?;
         let (parts, proofs) = match objects.is_empty() {
             true => (&proofs[..], &[][..]),

@@ -2,7 +2,7 @@
 //! certified.
 //!
 //! One row an epoch. Kept are the newest [`EPOCHS_KEPT`], so that a history that branches off within them is seen to be a
-//! fork, and those by whose voters a header that is still here was certified.
+//! fork, and those by whose voters a header that is still here, or in the evidence of a fork, was certified.
 
 use super::rows;
 use crate::{Damage, Part, ReplicaError, Store};
@@ -91,15 +91,21 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// Lets go of epochs that are long past, unless a header of theirs is here. After a fork none goes: each may be evidence.
+/// Lets go of epochs that are long past, unless a header of theirs is here or in the evidence of a fork.
 pub(super) fn trim(sql: &Connection) -> Result<(), ReplicaError> {
-    sql.prepare_cached(
-        "DELETE FROM epochs WHERE number <= (SELECT max(number) FROM epochs) - ?1
-         AND NOT EXISTS (SELECT 1 FROM forks)
+    let mut select = sql.prepare_cached(
+        "SELECT number FROM epochs WHERE number <= (SELECT max(number) FROM epochs) - ?1
          AND NOT EXISTS (SELECT 1 FROM headers WHERE headers.height >= epochs.height AND headers.height <=
              (SELECT min(later.height) FROM epochs AS later WHERE later.number > epochs.number))",
-    )?
-    .execute([EPOCHS_KEPT])?;
+    )?;
+    let past = select.query_map([EPOCHS_KEPT], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    if past.is_empty() {
+        return Ok(());
+    }
+    let evidence = rows::epochs_of_forks(sql)?;
+    for number in past.into_iter().filter(|number| !evidence.contains(number)) {
+        sql.prepare_cached("DELETE FROM epochs WHERE number = ?1")?.execute([number])?;
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use crate::{Damage, Part, ReplicaError, Store};
 use ohmesh_ledger::{Certificate, Header, Object, Proof, ProvenAccount, TreeName};
 use ohmesh_units::{AccountId, Canonical, Hash};
 use rusqlite::{Connection, OptionalExtension, Row};
+use std::collections::BTreeSet;
 
 /// `proofs.view`: one object alone.
 pub(super) const OBJECT: i64 = 0;
@@ -195,6 +196,19 @@ pub(super) fn forks(sql: &Connection, store: &Store) -> Result<Vec<Fork>, Replic
         forks.push(fork_of(sql, store, &cells)?);
     }
     Ok(forks)
+}
+
+/// The epochs whose voters certified the forks: without them nobody could check the evidence any more.
+pub(super) fn epochs_of_forks(sql: &Connection) -> Result<BTreeSet<i64>, ReplicaError> {
+    let mut select = sql.prepare_cached(
+        "SELECT one_certificate FROM forks UNION ALL SELECT other_certificate FROM forks LIMIT ?1",
+    )?;
+    let certificates = select
+        .query_map([i64::try_from(2 * Replica::FORKS_MAX).unwrap_or(i64::MAX)], |row| row.get(0))?
+        .collect::<Result<Vec<Vec<u8>>, _>>()?;
+    // What does not decode is evidence of nothing: the next audit names it.
+    let decoded = certificates.iter().filter_map(|bytes| Certificate::decode(bytes).ok());
+    Ok(decoded.filter_map(|certificate| i64::try_from(certificate.epoch).ok()).collect())
 }
 
 /// A fork from its bytes.

@@ -46,7 +46,8 @@ pub(crate) fn is_backed_by(transaction: &Transaction, object: &Object) -> bool {
                 && award_key == found_key
         }
         (
-            Body::RegisterEvse { station, number, connectors, power, meter },
+            // That the meter signed was checked when it was applied, and is not kept.
+            Body::RegisterEvse { station, number, connectors, power, meter, installed: _ },
             Object::Evse(Evse {
                 station: found_station,
                 owner,

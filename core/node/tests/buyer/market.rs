@@ -12,7 +12,8 @@ use ohmesh_auction::{
     seal::SealSecret,
 };
 use ohmesh_contract::{
-    Action, GridTariff, Message, OnLedger, Reading, Sale, SellerInput, SellerKeys, SellerSession, Settlement,
+    Action, GridTariff, Message, MeterRecord, OnLedger, Reading, Sale, SellerInput, SellerKeys,
+    SellerSession, Settlement, Signed, Start,
 };
 use ohmesh_geo::{Availability, Catalogue, Connector, Outlet, choose_area, frame};
 use ohmesh_ledger::*;
@@ -155,6 +156,8 @@ struct Selling {
     is_plugged: bool,
     register: Energy,
     metered: Timestamp,
+    /// The buyer's newest order to start.
+    start: Option<Signed<Start>>,
 }
 
 impl Selling {
@@ -197,10 +200,9 @@ impl Market {
             let award_key = Hash(seal_of(n).public().to_bytes());
             let (number, name) = (1, format!("Station {n}"));
             market.ok(n, Body::RegisterStation { number, name, position, award_key });
-            let (meter, power) = (meter_of(n).public(), Power::from_w(60_000));
-            let (station, connectors) =
-                (station_of(n), ohmesh_geo::Connectors::from(Connector::Type2).bits());
-            market.ok(n, Body::RegisterEvse { station, number: 1, connectors, power, meter });
+            let plugs = (ohmesh_geo::Connectors::from(Connector::Type2).bits(), Power::from_w(60_000));
+            let (zone, outlet) = (*market.state.zone_id(), (station_of(n), 1));
+            market.ok(n, Body::register_evse(&zone, &account(n), outlet, plugs, &meter_of(n)));
         }
         market.make_key();
         market
@@ -352,6 +354,7 @@ impl Market {
             is_plugged: false,
             register: Energy::from_wh(1_000_000),
             metered: self.now,
+            start: None,
         };
         self.sales.insert(id, selling);
     }
@@ -387,6 +390,9 @@ impl Market {
             self.perform(&mut selling, actions, now);
         }
         for message in messages {
+            if let Message::Start(start) = &message {
+                selling.start = Some(start.clone());
+            }
             let actions = match (&mut selling.session, message) {
                 (None, Message::Draft(draft)) => {
                     let sale = self.sale(seller, id);
@@ -482,6 +488,34 @@ impl Market {
         }
         self.perform(&mut selling, actions, now);
         self.sales.insert(id, selling);
+    }
+
+    /// The seller of the only auction claims what its meter shows without the buyer's word; gives the contract.
+    pub fn claim(&mut self) -> ContractId {
+        let selling = self.sales.values().next().expect("something was sold");
+        let (seller, start) = (selling.seller, selling.start.clone().expect("the buyer has started"));
+        let terms = selling.session.as_ref().expect("it was agreed").terms().clone();
+        let record = MeterRecord {
+            contract: terms.id(),
+            evse: terms.evse,
+            sequence: 1_000,
+            register_start: Energy::from_wh(1_000_000),
+            energy: Energy::from_wh(300),
+            at: self.now,
+            is_final: true,
+        };
+        let record = Box::new(Signed::new(record, &meter_of(seller)));
+        self.apply(seller, Body::ContractSettle { record, start: Some(Box::new(start)), checkpoint: None });
+        terms.id()
+    }
+
+    /// A block of this alone, which must be in it.
+    pub fn apply(&mut self, who: u8, body: Body) {
+        self.waiting.clear();
+        let signed = self.signed(who, body);
+        self.waiting.push(signed);
+        self.block(self.now.checked_add(Duration::from_secs(60)).unwrap());
+        assert_eq!(self.refused, vec![]);
     }
 
     /// Whether something charges: then a block a minute is enough.

@@ -3,9 +3,10 @@
 use crate::{agents::*, market::*};
 use ohmesh_contract::State;
 use ohmesh_geo::{Connector, Filter};
-use ohmesh_ledger::{Asset, Auction, LedgerError, Object, Proof};
+use ohmesh_ledger::{Asset, Auction, Body, LedgerError, Object, Proof};
 use ohmesh_node::{
-    BuyError, Ended, Need, Node, Place, Purchase, PurchaseNews, PurchaseReceipt, ReplicaError, Settings, find,
+    BuyError, Certified, Ended, Need, Node, Place, Purchase, PurchaseNews, PurchaseReceipt, ReplicaError,
+    Settings, find,
 };
 use ohmesh_units::*;
 use std::time::Duration;
@@ -273,6 +274,65 @@ fn stations_are_found_on_the_phone() {
     assert!(near.is_sorted_by_key(|nearby| nearby.distance_m) && near[0].distance_m < 40);
     let ccs = Filter { connectors: Connector::Ccs.into(), ..Filter::ANY };
     assert!(find(&catalogue, here(), &ccs, 3).is_empty());
+}
+
+/// The buyer disputes a claim from another device. Agents that show this one the claim as if nobody had, or the state of
+/// before, or nothing, are refused; and one that is honest shows it.
+#[test]
+fn a_dispute_that_is_hidden_is_missed() {
+    simulate(async {
+        let world = World::new();
+        let node = world.phone(Place::Memory, 1);
+        let purchase = buy(&node, settings()).await;
+        let charging = async {
+            loop {
+                if let ohmesh_node::Event::Purchase { news: PurchaseNews::Charging { .. }, .. } =
+                    node.next_event().await
+                {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            ended = purchase.run() => panic!("{ended:?}"),
+            () = charging => {}
+        }
+        let id = world.market(|market| market.claim());
+        let seen =
+            |market: &mut Market| (market.head.clone(), market.state.prove_object(&id.into()).unwrap());
+        let (claimed_head, claimed) = world.market(seen);
+        let store = |head: &Certified, proof: &Proof| node.replica().store_object(&id.into(), head, proof);
+        let state_of = |object: Object| match object {
+            Object::Contract(contract) => contract.state(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(store(&claimed_head, &claimed).map(state_of), Ok(State::Submitted));
+        world.market(|market| market.apply(BUYER, Body::ContractDispute { contract: id }));
+        let (head, disputed) = world.market(seen);
+
+        // The claim of before, and one that was lowered instead, under the newest header with either path.
+        let Object::Contract(mut undone) = Object::decode(&claimed.content).unwrap() else {
+            panic!("a claim")
+        };
+        undone.lower(undone.terms().seller, Energy::from_wh(10), head.0.time).unwrap();
+        let leaves = [claimed.content.clone(), Object::Contract(undone).encode()];
+        for content in leaves {
+            for path in [&claimed.path, &disputed.path] {
+                let lie = Proof { content: content.clone(), path: path.clone(), ..disputed.clone() };
+                let refused = store(&head, &lie);
+                let is_named = matches!(
+                    refused,
+                    Err(ReplicaError::Ledger(LedgerError::Proof { what: "an object", .. }))
+                );
+                assert!(is_named, "{refused:?}");
+            }
+        }
+        assert_eq!(store(&head, &disputed).map(state_of), Ok(State::Disputed));
+        let (have, offered) = (head.0.height, claimed_head.0.height);
+        assert_eq!(store(&claimed_head, &claimed), Err(ReplicaError::Older { have, offered }));
+        let (at, shown) = node.replica().object(&id.into()).unwrap().unwrap();
+        assert_eq!((at.height, state_of(shown)), (have, State::Disputed));
+    });
 }
 
 /// An auction with one bid left out, an older state of it, and one with a bid of another place: none of them is the leaf.

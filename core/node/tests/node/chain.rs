@@ -151,13 +151,11 @@ impl Chain {
         self.block(Duration::from_secs(1), vec![station]);
         let mut holds = Vec::new();
         for number in 1..=5 {
-            let (station, power) = (StationId::of(&account(SELLER), 1), Power::from_w(22_000));
-            let meter = key(METER + u8::try_from(number).unwrap()).public();
-            let outlet = self.signed(
-                &key(SELLER),
-                Body::RegisterEvse { station, number, connectors: 1, power, meter },
-                &[],
-            );
+            let (station, plugs) = (StationId::of(&account(SELLER), 1), (1, Power::from_w(22_000)));
+            let meter = key(METER + u8::try_from(number).unwrap());
+            let (zone, owner) = (self.state.zone_id(), account(SELLER));
+            let outlet = Body::register_evse(zone, &owner, (station, number), plugs, &meter);
+            let outlet = self.signed(&key(SELLER), outlet, &[]);
             self.block(Duration::from_secs(1), vec![outlet]);
             let timeout = self.now.checked_add(Duration::from_secs(12 * 3600)).unwrap();
             let (price, energy) = (Price::from_micro_per_kwh(300_000), Energy::from_wh(10_000));
@@ -172,20 +170,26 @@ impl Chain {
     /// The sales of [`Chain::open_sales`] are paid.
     pub fn settle(&mut self, holds: &[Hash]) {
         for (number, pending) in (1u8..).zip(holds) {
-            let body = Body::PostSale { pending: *pending, energy: Energy::from_wh(9_000) };
+            let (energy, register_start) = (Energy::from_wh(9_000), Energy::ZERO);
+            let body = Body::PostSale { pending: *pending, energy, register_start };
             let post = self.signed(&key(SELLER), body, &[key(METER + number)]);
             self.block(Duration::from_secs(60), vec![post]);
         }
+    }
+
+    fn account(&self, id: &AccountId) -> Vec<Proof> {
+        let proofs = self.state.prove_account(id).unwrap_or_default();
+        proofs.into_iter().map(Proof::without_owner).collect()
     }
 
     fn answer(&self, query: &Query) -> Answer {
         let head = Box::new(self.head.clone());
         match query {
             Query::Head => Answer::Head(Some(head)),
-            Query::Account(id) => Answer::Proofs(head, self.state.prove_account(id).unwrap_or_default()),
+            Query::Account(id) => Answer::Proofs(head, self.account(id)),
             Query::Object(id) => Answer::Proofs(head, self.state.prove_object(id).into_iter().collect()),
             Query::Several { account, objects } => {
-                let mut proofs = self.state.prove_account(account).unwrap_or_default();
+                let mut proofs = self.account(account);
                 proofs.extend(objects.iter().filter_map(|id| self.state.prove_object(id)));
                 Answer::Proofs(head, proofs)
             }

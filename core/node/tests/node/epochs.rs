@@ -146,6 +146,32 @@ fn old_epochs_are_let_go_but_not_those_that_something_hangs_on() {
     assert_eq!(replica.audit(), Ok(vec![]));
 }
 
+/// A fork keeps the epochs that make it evidence, and no others: the file does not grow for ever.
+#[test]
+fn after_a_fork_old_epochs_are_let_go_but_not_those_that_prove_it() {
+    let mut chain = Chain::days(3);
+    let replica = followed(&chain);
+    let mut header = chain.hand_overs[1].header.clone();
+    (header.height, header.next_voters) = (chain.head.0.height + 5, None);
+    header.time = chain.now.checked_add(Duration::from_secs(5)).unwrap();
+    let error = replica.store_head(&certified_by(&header, 3, 1, TRUE)).unwrap_err();
+    assert!(matches!(error, ReplicaError::Fork { .. }), "{error}");
+    let forks = replica.forks().unwrap();
+    assert_eq!(forks.len(), 1);
+    let mut used: Vec<u64> = [&forks[0].one, &forks[0].other].map(|side| side.1.epoch).to_vec();
+    used.sort_unstable();
+    used.dedup();
+    for _ in 3..45 {
+        chain.day();
+        replica.store_hand_overs(&chain.hand_overs[chain.hand_overs.len() - 1..]).unwrap();
+    }
+    let kept: Vec<u64> = (1..=45).filter(|epoch| replica.hand_over(*epoch).unwrap().is_some()).collect();
+    let expected: Vec<u64> = used.into_iter().filter(|epoch| *epoch > 0).chain(14..=45).collect();
+    assert_eq!(kept, expected);
+    assert_eq!(replica.forks(), Ok(forks), "and it still holds");
+    assert_eq!(replica.audit(), Ok(vec![]));
+}
+
 #[test]
 fn edited_voters_are_named_and_dropped() {
     for (number, column) in [(0, "anchor"), (3, "anchor"), (3, "hand_over")] {

@@ -488,6 +488,26 @@ fn a_disputed_claim_is_paid_as_it_was_lowered_and_decided() {
     }
 }
 
+/// Both sign for less, or the buyer disputes and others decide, between two looks of this node.
+#[test]
+fn what_ends_a_claim_between_two_looks_is_told() {
+    for (disputed_at, energy) in [(4_100_000, 4_000), (4_100_000, 2_500), (80_000_000, 0)] {
+        let mut desk = Desk::new(Choice::BestProvable);
+        let mut contract = claimed(&mut desk, 4_000);
+        see_contract(&mut desk, &contract);
+        contract.dispute(account(70), at(DEADLINE + disputed_at)).unwrap();
+        contract.resolve(Energy::from_wh(energy), at(DEADLINE + disputed_at)).unwrap();
+        assert_eq!(see_paid(&mut desk, &contract), Ok(Energy::from_wh(energy)));
+    }
+    // Nor does it matter that nobody decided.
+    let mut desk = Desk::new(Choice::BestProvable);
+    let mut contract = claimed(&mut desk, 4_000);
+    see_contract(&mut desk, &contract);
+    contract.dispute(account(70), at(DEADLINE + 4_100_000)).unwrap();
+    contract.conclude(contract.deadline()).unwrap();
+    assert_eq!(see_paid(&mut desk, &contract), Ok(Energy::from_wh(4_000)));
+}
+
 #[test]
 fn a_claim_that_was_raised_explains_nothing() {
     let mut desk = Desk::new(Choice::BestProvable);
