@@ -1,7 +1,7 @@
 //! Who is in a simulated zone, and its file.
 
 use ohmesh_ledger::{Distributor, KeyGroup, Rules, Validator, ValidatorSet, Zone, ZoneArea, ZoneFile};
-use ohmesh_units::{AccountId, Frame, Position, Price, SigningKey, Timestamp};
+use ohmesh_units::{AccountId, Frame, Position, Price, PublicKey, SigningKey, Timestamp};
 use station_agent::{disk::Disk, vote_keys::VoteKeys};
 use std::net::SocketAddr;
 
@@ -59,6 +59,11 @@ pub fn zone_file(stakes: &[u64], rules: Rules, created: Timestamp) -> ZoneFile {
     let mut file = ZoneFile::new(zone).unwrap();
     (1u8..).zip(stakes).for_each(|(n, _)| file.sign(&key(n)).unwrap());
     file
+}
+
+/// The public part of that key.
+pub fn vote_key(n: u8) -> PublicKey {
+    SigningKey::from_seed(vote_seed(n)).public()
 }
 
 /// No participant's own key is made of it.

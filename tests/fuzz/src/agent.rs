@@ -293,8 +293,9 @@ impl Four {
                             .extend(others.map(|to| (to, Input::Message { from, message: message.clone() })));
                     }
                     Action::Build { height, round, .. } => {
+                        let block = identify_block(&self.block).expect("it is a block");
                         let bytes = self.block.clone().into();
-                        inputs.push_back((at, Input::Built { height, round, bytes }));
+                        inputs.push_back((at, Input::Built { height, round, block, bytes }));
                     }
                     Action::Judge { block, .. } => {
                         inputs.push_back((at, Input::Judged { block, valid: true }));

@@ -9,7 +9,7 @@ use ohmesh_ledger::{
     SignedTransaction, State, Verified, Vote, VoteKind, Zone, ZoneFile, open_block, proven_object,
     transactions_root,
 };
-use ohmesh_tests::account;
+use ohmesh_tests::{account, key};
 use ohmesh_units::{Canonical, Hash, Signature, Timestamp, TransactionId};
 use std::{sync::LazyLock, time::Duration};
 
@@ -329,6 +329,8 @@ fn answer(bytes: &[u8]) -> Verdict {
                 let _ = proven_object(proof, &head.0);
             }
             let verified = head.1.verify_header(&head.0, state.zone_id(), voters(state));
+            let owner = key(BUYER).public();
+            let proofs: Vec<Proof> = proofs.into_iter().map(|proof| proof.with_owner(&owner)).collect();
             let _ = ProvenAccount::verify(state.zone_id(), voters(state), &account(BUYER), *head, &proofs);
             Verdict::of(verified)
         }

@@ -31,7 +31,7 @@ use ohmesh_mesh::sim::Faults;
 use ohmesh_tests::{Committee, account, key, simulate, zone::lay_vote_key};
 use ohmesh_units::{
     AuctionId, Canonical, Energy, EvseId, Hash, InCell, Money, Position, Power, Price, PriceTick, PublicKey,
-    Signature, SigningKey, StationId, TickSize, Timestamp,
+    Signature, SigningKey, StationId, TickSize, Timestamp, ZoneId,
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use station_agent::{disk::Memory, vote_keys::VoteKeys};
@@ -151,7 +151,7 @@ impl Chain {
     pub fn block(&mut self, later: Duration, transactions: Vec<SignedTransaction>) {
         self.now = self.after(later);
         let verified = Verified::all(self.state.zone_id(), transactions).expect("signed by the real code");
-        let Proposed { block, applied, refused } = self.state.propose(self.now, 0, &verified);
+        let Proposed { block, applied, refused, .. } = self.state.propose(self.now, 0, &verified);
         assert!(refused.is_empty(), "{refused:?}");
         self.state.apply(applied);
         self.blocks.push(block.encode());
@@ -176,7 +176,8 @@ fn settle_in(chain: &mut Chain) {
     for (at, n) in (0..).zip(SELLERS) {
         chain.apply(n, Body::OpenAccount { owner: key(n).public() }, &[]);
         chain.apply(n, register_station(n, at), &[]);
-        chain.apply(n, register_outlet(n, 1), &[]);
+        let zone = *chain.state.zone_id();
+        chain.apply(n, register_outlet(&zone, n, 1), &[]);
     }
 }
 
@@ -186,10 +187,10 @@ fn register_station(n: u8, at: i32) -> Body {
     Body::RegisterStation { number, name, position, award_key }
 }
 
-fn register_outlet(n: u8, number: u16) -> Body {
+fn register_outlet(zone: &ZoneId, n: u8, number: u16) -> Body {
     let number_of_key = n + 100 + u8::try_from(number - 1).expect("few outlets") * 10;
-    let (power, meter) = (Power::from_w(22_000), key(number_of_key).public());
-    Body::RegisterEvse { station: station(n), number, connectors: 2, power, meter }
+    let plugs = (2, Power::from_w(22_000));
+    Body::register_evse(zone, &account(n), (station(n), number), plugs, &key(number_of_key))
 }
 
 /// The station of seller `n`.
@@ -579,6 +580,8 @@ impl Booth {
             Body::Burn { asset, amount: 1_000, reference: payout },
         );
         let open = Body::OpenAccount { owner: key(30).public() };
+        let post_sale = Body::PostSale { pending: sold, energy, register_start: Energy::from_wh(7_000) };
+        let zone = *self.chain.state.zone_id();
         let list: [(&str, u8, Body, &[SigningKey]); 11] = [
             ("open_account", 30, open, &[]),
             ("issue", BUYER, issue, &treasurer),
@@ -587,10 +590,10 @@ impl Booth {
             ("pend", BUYER, pend, &[]),
             ("pend_sale", BUYER, pend_sale, &[]),
             ("post", SELLERS[0], Body::Post { pending, amount: 4_000 }, &[]),
-            ("post_sale", SELLERS[0], Body::PostSale { pending: sold, energy }, &[meter(SELLERS[0])]),
+            ("post_sale", SELLERS[0], post_sale, &[meter(SELLERS[0])]),
             ("void", SELLERS[0], Body::Void { pending }, &[]),
             ("register_station", SELLERS[2], register_station(SELLERS[2], 5), &[]),
-            ("register_evse", SELLERS[2], register_outlet(SELLERS[2], 2), &[]),
+            ("register_evse", SELLERS[2], register_outlet(&zone, SELLERS[2], 2), &[]),
         ];
         list.into_iter()
             .map(|(name, n, body, also)| (name.to_owned(), self.chain.sign(n, body, also)))

@@ -88,7 +88,11 @@ fn many(arguments: &Arguments) -> Result<bool, String> {
     for fault in &missing {
         eprintln!("{fault} never happened: these seeds say nothing about it");
     }
-    let mut passed = missing.is_empty();
+    let unseen = if arguments.seeds >= ENOUGH_FOR_ALL { study.unseen() } else { Vec::new() };
+    for what in &unseen {
+        eprintln!("{what}: in no history");
+    }
+    let mut passed = missing.is_empty() && unseen.is_empty();
     for outcome in study.failed() {
         passed = false;
         eprintln!("{}\n  again: {COMMAND} --seed {}", line(outcome), outcome.seed);
@@ -131,11 +135,8 @@ fn print_study(study: &Study, seconds: u64) {
         worst,
         sum(|o| o.healed_ms) / (study.outcomes.len() as u64).max(1),
     );
-    println!(
-        "{} epochs ended, vote keys and all; {} states fetched from others",
-        sum(|o| o.epochs),
-        sum(|o| o.rebuilt)
-    );
+    print_recovery(study);
+    print_books(study);
     let happened = Fault::ALL.map(|fault| format!("{fault} {}", study.sum(|o| o.times(fault))));
     println!("happened: {}", happened.join(", "));
     let mut stops = std::collections::BTreeMap::<&str, u64>::new();
@@ -151,6 +152,38 @@ fn print_study(study: &Study, seconds: u64) {
         sum(|o| o.equivocations),
         sum(|o| o.refusals)
     );
+}
+
+fn print_recovery(study: &Study) {
+    let sum = |of: fn(&Outcome) -> u64| study.sum(of);
+    println!(
+        "{} epochs ended, vote keys and all; {} states fetched from others, {} of them with poison about; \
+         {} agents joined and became validators",
+        sum(|o| o.epochs),
+        sum(|o| o.rebuilt),
+        sum(|o| o.rebuilt_among_liars),
+        sum(|o| o.seated),
+    );
+    println!(
+        "{} disks put back from old copies, {} agents that found votes they did not remember, {} nights of everybody",
+        sum(|o| o.disks.put_back),
+        sum(|o| o.forgetful),
+        sum(|o| o.nights),
+    );
+}
+
+fn print_books(study: &Study) {
+    let sum = |of: fn(&Outcome) -> u64| study.sum(of);
+    println!(
+        "auctions: {} won, {} not; contracts: {} paid, {} waived or expired; claims: {} disputed, {} resolved",
+        sum(|o| o.books.won),
+        sum(|o| o.books.unsold),
+        sum(|o| o.books.paid),
+        sum(|o| o.books.lapsed),
+        sum(|o| o.books.disputed),
+        sum(|o| o.books.resolved),
+    );
+    println!("books kept over {} heights, {} heights not read", sum(|o| o.read), sum(|o| o.unread));
 }
 
 fn line(outcome: &Outcome) -> String {
@@ -186,6 +219,12 @@ fn outcome_json(outcome: &Outcome) -> Value {
         "gap_ms_max": outcome.gap_ms_max,
         "epochs": outcome.epochs,
         "rebuilt": outcome.rebuilt,
+        "seated": outcome.seated,
+        "nights": outcome.nights,
+        "auctions": [outcome.books.won, outcome.books.unsold],
+        "contracts": [outcome.books.paid, outcome.books.lapsed],
+        "claims": [outcome.books.disputed, outcome.books.resolved],
+        "heights_unread": outcome.unread,
         "acknowledged": outcome.acknowledged,
         "crashes": outcome.crashes,
         "stops": outcome.stops,
@@ -227,3 +266,5 @@ fn study_json(study: &Study, comparison: &Comparison) -> Value {
 const COMMAND: &str = "cargo run --profile ci -p ohmesh-tests --bin simulate --";
 /// With so many seeds every fault must have happened.
 const ENOUGH: u64 = 50;
+/// With so many seeds everything that people and agents may come to must have been seen.
+const ENOUGH_FOR_ALL: u64 = 200;

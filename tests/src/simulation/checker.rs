@@ -1,9 +1,12 @@
 //! The rules that must hold, whatever happens. The checker sees what leaves every honest agent; the first breach ends the run.
 
-use super::Violation;
+use super::{
+    Violation,
+    books::{Books, Secret},
+};
 use ohmesh_committee::{Body, Message};
 use ohmesh_ledger::{
-    Block, Evidence, HandOver, Proposal, State, StateRoots, ValidatorSet, Vote, VoteKind, Zone,
+    Block, Evidence, HandOver, Proposal, State, StateRoots, Transaction, ValidatorSet, Vote, VoteKind, Zone,
 };
 use ohmesh_units::{BlockId, Canonical, Hash, PublicKey, Timestamp, TransactionId};
 use station_agent::agent::Decided;
@@ -21,7 +24,9 @@ pub struct Checker {
     /// Validators, by their index in the first epoch, whose word does not bind the checker: liars, and those whose disk misdirects writes.
     faulty: BTreeSet<usize>,
     decided: BTreeMap<u64, (BlockId, StateRoots, Timestamp)>,
-    ids: BTreeMap<TransactionId, Hash>,
+    /// Transactions in blocks, each with the time of its block.
+    ids: BTreeMap<TransactionId, (Hash, Timestamp)>,
+    books: Books,
     signed: BTreeMap<(PublicKey, u64, u32, VoteKind), Option<BlockId>>,
     proposed: BTreeMap<(PublicKey, u64, u32), Proposal>,
     /// What honest agents said was applied, and at which height they were.
@@ -37,6 +42,7 @@ impl Checker {
     pub fn new(zone: Zone, faulty: BTreeSet<usize>) -> Self {
         Self {
             epochs: BTreeMap::from([(0, zone.validators.clone())]),
+            books: Books::new(zone.clone()),
             zone,
             faulty,
             decided: BTreeMap::new(),
@@ -172,24 +178,50 @@ impl Checker {
         broken.into_iter().for_each(|seen| self.breach("hand-over", seen));
     }
 
+    /// How many of `keys` have been validators.
+    pub fn seated(&self, keys: &[PublicKey]) -> u64 {
+        let was_seated = |key: &&PublicKey| self.epochs.values().any(|set| set.index_of(key).is_some());
+        keys.iter().filter(was_seated).count() as u64
+    }
+
     /// Whether a validator is one whose word does not bind.
     fn is_faulty(&self, key: &PublicKey) -> bool {
         let index = self.zone.validators.index_of(key).map(usize::from);
         index.is_some_and(|index| self.faulty.contains(&index))
     }
 
-    /// The block of a height, when it is decided first.
-    pub fn block(&mut self, bytes: &[u8]) {
+    /// What the zone's books are.
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// Somebody tells what its transaction hides.
+    pub fn learn(&mut self, secret: Secret) {
+        self.books.learn(secret);
+    }
+
+    /// The next block, when an honest agent first shows it; `state` is the agent's.
+    pub fn block(&mut self, bytes: &[u8], state: &State) {
         let Ok(block) = Block::decode(bytes) else {
             return self.breach("I9", "a decided block does not decode".into());
         };
+        let (height, time) = (block.header.height, block.header.time);
+        if let Some((decided, ..)) = self.decided.get(&height).copied() {
+            self.must(decided == block.id(), "I9", || {
+                format!("an agent shows another block {height} than was decided")
+            });
+        }
         for signed in &block.transactions {
             let (id, content) = (signed.transaction.id(), signed.transaction.content());
             self.must(!self.bad.contains(&content), "bad transaction", || {
                 format!("{id} is in block {}", block.header.height)
             });
-            let before = self.ids.insert(id, content);
+            let before = self.ids.insert(id, (content, time));
             self.must(before.is_none(), "I3", || format!("{id} is applied twice"));
+        }
+        let read = self.books.read(&block, state).and_then(|()| self.books.compare(state));
+        if let Err(breach) = read {
+            self.breach(breach.rule, breach.seen);
         }
     }
 
@@ -271,10 +303,15 @@ impl Checker {
         self.must(is_faulty, "refusal", || format!("{agent} refuses what honest {from} sends: {reason}"));
     }
 
-    /// At the end: nothing that was acknowledged is missing at an agent.
+    /// At the end: nothing that was acknowledged is missing at an agent, as long as the zone remembers it.
     pub fn nothing_lost(&mut self, agent: &str, state: &State) {
+        let now = state.head().time;
+        let is_old = |id: &TransactionId| {
+            let block = self.ids.get(id).and_then(|(_, time)| time.checked_add(Transaction::VALID_MAX));
+            block.is_some_and(|forgotten| forgotten <= now)
+        };
         let missing = self.acknowledged.iter().find(|(id, (content, height))| {
-            *height <= state.head().height && state.applied(id) != Some(*content)
+            *height <= state.head().height && state.applied(id) != Some(*content) && !is_old(id)
         });
         if let Some((id, (_, height))) = missing {
             let seen = format!("{agent} does not have {id}, acknowledged at {height}");

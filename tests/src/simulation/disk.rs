@@ -40,14 +40,22 @@ pub struct DiskCounts {
     pub misdirected: u64,
     /// Disks that were lost.
     pub lost: u64,
+    /// Disks that were put back from a copy.
+    pub put_back: u64,
     /// Writes that were refused because the disk was full.
     pub full: u64,
     /// Syncs that failed.
     pub sync_errors: u64,
 }
 
+/// What was on a disk.
+#[derive(Clone)]
+pub struct Backup(BTreeMap<String, Vec<u8>>);
+
 struct Device {
     files: BTreeMap<String, File>,
+    /// How many files have been made on it.
+    made: u128,
     dice: Dice,
     trace: Hasher,
     counts: DiskCounts,
@@ -68,6 +76,8 @@ struct File {
     synced: usize,
     /// As far as the disk has said "synced".
     promised: usize,
+    /// When it was made, by the files made before it.
+    made: u128,
 }
 
 impl SimDisk {
@@ -76,6 +86,7 @@ impl SimDisk {
         const TRACE: Domain = Domain::new("ohmesh/1 simulated disk");
         Self(Arc::new(Mutex::new(Device {
             files: BTreeMap::new(),
+            made: 0,
             dice,
             trace: TRACE.hasher(),
             counts: DiskCounts::default(),
@@ -123,6 +134,25 @@ impl SimDisk {
         let mut device = self.device();
         device.files.clear();
         device.counts.lost += 1;
+        (device.power, device.is_off) = (None, false);
+    }
+
+    /// A copy of what the process sees.
+    pub fn backup(&self) -> Backup {
+        let device = self.device();
+        Backup(device.files.iter().map(|(name, file)| (name.clone(), file.cache.clone())).collect())
+    }
+
+    /// It holds what it held when the copy was made, and nothing else.
+    pub fn put_back(&self, backup: &Backup) {
+        let mut device = self.device();
+        device.files.clear();
+        for (name, bytes) in &backup.0 {
+            let file = device.file(name);
+            (file.cache, file.medium) = (bytes.clone(), bytes.clone());
+            (file.synced, file.promised) = (bytes.len(), bytes.len());
+        }
+        device.counts.put_back += 1;
         (device.power, device.is_off) = (None, false);
     }
 
@@ -188,7 +218,11 @@ impl Device {
     }
 
     fn file(&mut self, name: &str) -> &mut File {
-        self.files.entry(name.to_owned()).or_default()
+        if !self.files.contains_key(name) {
+            self.made += 1;
+        }
+        let made = self.made;
+        self.files.entry(name.to_owned()).or_insert_with(|| File { made, ..File::default() })
     }
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -281,7 +315,10 @@ impl Device {
             return Err(io::Error::other("input/output error"));
         }
         let lies = self.lies;
+        self.made += 1;
+        let made = self.made;
         let file = self.file(name);
+        file.made = made;
         file.cache = bytes.to_vec();
         file.promised = bytes.len();
         if !lies {
@@ -354,6 +391,10 @@ impl Disk for SimDisk {
 
     fn length(&self, name: &str) -> io::Result<u64> {
         Ok(self.device().files.get(name).map_or(0, |file| file.cache.len() as u64))
+    }
+
+    fn made(&self, name: &str) -> io::Result<Option<u128>> {
+        Ok(self.device().files.get(name).map(|file| file.made))
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {

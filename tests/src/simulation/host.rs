@@ -1,6 +1,6 @@
 //! One agent's machine: its process, disk, clock and timers.
 
-use super::{Cut, Dice, SimDisk};
+use super::{Cut, Dice, SimDisk, disk::Backup};
 use crate::zone::key;
 use ohmesh_committee::{Pace, Timeouts};
 use ohmesh_ledger::Zone;
@@ -40,6 +40,18 @@ pub struct Host {
     pub epoch: (u64, bool),
     /// Whether it is down for good.
     pub is_retired: bool,
+    /// Whether it is switched off until somebody comes.
+    pub is_away: bool,
+    /// A copy of its disk.
+    pub copy: Option<Copied>,
+}
+
+/// A copy of a disk, and what its machine had told when it was made.
+pub struct Copied {
+    /// The files.
+    pub files: Backup,
+    /// The height.
+    pub told: u64,
 }
 
 impl Host {
@@ -59,6 +71,8 @@ impl Host {
             audience: u64::MAX,
             epoch: (0, false),
             is_retired: false,
+            is_away: false,
+            copy: None,
         }
     }
 
@@ -128,6 +142,7 @@ pub fn error_name(error: &AgentError) -> String {
         AgentError::Committee(_) => "committee",
         AgentError::Lost { .. } => "lost",
         AgentError::Rolled { .. } => "rolled back",
+        AgentError::Copied => "copied",
         AgentError::Seller(_) => "seller",
     }
     .to_owned()

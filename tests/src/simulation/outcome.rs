@@ -1,6 +1,6 @@
 //! What came of a simulated history.
 
-use super::{DiskCounts, Fault, NetworkCounts};
+use super::{BookCounts, DiskCounts, Fault, NetworkCounts};
 use ohmesh_units::Hash;
 use std::{collections::BTreeMap, fmt};
 
@@ -62,6 +62,20 @@ pub struct Outcome {
     pub forgetful: u64,
     /// States that agents have fetched from others.
     pub rebuilt: u64,
+    /// Agents that fetched a state while a validator answered with poison.
+    pub rebuilt_among_liars: u64,
+    /// Agents that joined and have become validators.
+    pub seated: u64,
+    /// Times that a machine was away for long.
+    pub absences: u64,
+    /// Nights in which everything was off.
+    pub nights: u64,
+    /// Heights whose blocks the books have read and compared, and those that they never got to see.
+    pub read: u64,
+    /// See [`Outcome::read`].
+    pub unread: u64,
+    /// What people brought to its end.
+    pub books: BookCounts,
     /// Lies told, by kind.
     pub lies: BTreeMap<Fault, u64>,
     /// Proofs that a validator contradicted itself.
@@ -101,6 +115,8 @@ impl Outcome {
             Fault::FullDisk => self.disks.full,
             Fault::SyncError => self.disks.sync_errors,
             Fault::ClockJumps => self.clock_jumps,
+            Fault::Absence => self.absences,
+            Fault::OldBackup => self.disks.put_back,
             lie => self.lies.get(&lie).copied().unwrap_or(0),
         }
     }

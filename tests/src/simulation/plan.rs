@@ -36,6 +36,28 @@ pub enum Trouble {
         /// The machine.
         host: usize,
     },
+    /// The machine is switched off for good, or on again.
+    Away {
+        /// The machine.
+        host: usize,
+        /// Which of the two.
+        is_away: bool,
+    },
+    /// Somebody copies the disk of a running machine.
+    Copy {
+        /// The machine.
+        host: usize,
+    },
+    /// The disk is what it was when it was copied.
+    PutBack {
+        /// The machine.
+        host: usize,
+    },
+    /// Everything is off at once, for long.
+    Night {
+        /// How long, in milliseconds.
+        ms: u64,
+    },
     /// The clock is wrong, or right again.
     Clock {
         /// The machine.
@@ -67,10 +89,36 @@ pub fn troubles(scenario: &Scenario, hosts: usize) -> Vec<(u64, Trouble)> {
         misdirections(&mut Dice::new(scenario.seed, "misdirections", 0), host, end_us, &mut troubles);
     }
     if let Some(host) = scenario.robbed {
-        let at_us = Dice::new(scenario.seed, "lost disk", 0).between(2_000_000, end_us / 2);
+        let at_us = Dice::new(scenario.seed, "lost disk", 0).between(2_000_000, end_us * 3 / 4);
         troubles.push((at_us, Trouble::Lose { host }));
     }
+    if let Some(host) = scenario.restored {
+        let mut dice = Dice::new(scenario.seed, "old backup", 0);
+        let copied_us = dice.between(1_000_000, end_us / 2);
+        troubles.push((copied_us, Trouble::Copy { host }));
+        let later_us = *dice.pick(&[200_000, 1_500_000, end_us / 4, end_us / 2]);
+        troubles.push((copied_us + dice.between(100_000, later_us), Trouble::PutBack { host }));
+    }
+    if scenario.has(Fault::Absence) {
+        absences(&mut Dice::new(scenario.seed, "absences", 0), hosts, end_us, &mut troubles);
+    }
+    troubles.iter_mut().for_each(|(at_us, _)| *at_us += scenario.calm_ms * 1_000);
+    troubles.retain(|(at_us, _)| *at_us < end_us);
+    let night = scenario.night_ms.filter(|_| scenario.is_restless);
+    troubles.extend(night.map(|ms| (end_us * 3 / 4, Trouble::Night { ms })));
     troubles
+}
+
+/// One machine after the other is off for half of the time.
+fn absences(dice: &mut Dice, hosts: usize, end_us: u64, troubles: &mut Vec<(u64, Trouble)>) {
+    let mut at_us = dice.between(1_000_000, 4_000_000);
+    while at_us < end_us {
+        let host = dice.index(hosts);
+        let until_us = at_us + dice.between(end_us / 3, end_us / 2);
+        troubles.push((at_us, Trouble::Away { host, is_away: true }));
+        troubles.push((until_us, Trouble::Away { host, is_away: false }));
+        at_us = until_us + dice.below(4_000_000);
+    }
 }
 
 /// Every one to four seconds one machine loses power in the middle of something, or all do.

@@ -40,11 +40,15 @@ pub enum Fault {
     PoisonedSnapshot,
     /// Validators send bytes that mean nothing, and messages that mean what they must not.
     Garbage,
+    /// Machines are off for long, one at a time: so long that others keep no blocks for them.
+    Absence,
+    /// One agent's disk is put back from a copy made earlier.
+    OldBackup,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Loss,
         Self::Duplication,
         Self::Reordering,
@@ -62,6 +66,8 @@ impl Fault {
         Self::WrongBlock,
         Self::PoisonedSnapshot,
         Self::Garbage,
+        Self::Absence,
+        Self::OldBackup,
     ];
 
     /// Those that a validator does on purpose.
@@ -88,6 +94,8 @@ impl Fault {
             Self::WrongBlock => "wrong-block",
             Self::PoisonedSnapshot => "poisoned-snapshot",
             Self::Garbage => "garbage",
+            Self::Absence => "absence",
+            Self::OldBackup => "old-backup",
         }
     }
 }
@@ -125,6 +133,18 @@ pub struct Scenario {
     pub damaged: Option<usize>,
     /// The validator that loses its disk; it counts as faulty, as it cannot vote for a while.
     pub robbed: Option<usize>,
+    /// The validator whose disk is put back from a copy; it counts as faulty, as it has to wait for another vote key.
+    pub restored: Option<usize>,
+    /// Agents that join later with an empty disk; the zone makes validators of them.
+    pub newcomers: usize,
+    /// Whether people hold auctions, and sell by contract.
+    pub has_market: bool,
+    /// How long everything is off at once when all have gained their heights, in milliseconds: what has a time runs out.
+    pub night_ms: Option<u64>,
+    /// Whether there is such a night in the middle of everything too.
+    pub is_restless: bool,
+    /// When machines begin to fail, in virtual milliseconds.
+    pub calm_ms: u64,
     /// Disks that never keep what they say they keep, for tests of the checker.
     pub disks_lie: bool,
     /// Both agents of each equivocator talk to their own half only, and the halves do not hear each other, for tests of
@@ -152,10 +172,42 @@ impl Scenario {
             4 => vec![10; 5],
             _ => vec![10; 4],
         };
-        // A few together, or many; each fault is in about two of five scenarios.
+        // A few together, or many; each fault is in about two of five scenarios. Whoever sells needs a zone that works.
         let share = *dice.pick(&[150, 400, 650]);
-        let faults = Fault::ALL.into_iter().filter(|_| dice.chance(share)).collect();
-        Self::new(seed, stakes, faults)
+        let purpose = dice.below(100);
+        let share = if purpose < MARKETS { 120 } else { share };
+        // Key shares and releases cost more than anything else here, so most markets are small.
+        let is_small = purpose < MARKETS && Dice::new(seed, "small market", 0).chance(800);
+        let stakes = if is_small && stakes.len() > 5 { vec![10; 4] } else { stakes };
+        let mut faults: BTreeSet<Fault> = Fault::ALL.into_iter().filter(|_| dice.chance(share)).collect();
+        if (MARKETS..JOINS).contains(&purpose) && dice.chance(400) {
+            // The one that may be faulty lies to those who join, so its disk has to be well.
+            faults.retain(|fault| {
+                !matches!(fault, Fault::MisdirectedWrites | Fault::LostDisk | Fault::OldBackup)
+            });
+            faults.insert(Fault::PoisonedSnapshot);
+        }
+        let scenario = Self::new(seed, stakes, faults);
+        match purpose {
+            ..MARKETS => scenario.with_market(),
+            MARKETS..JOINS if scenario.stakes.len() > 1 => scenario.with_newcomers(),
+            _ => scenario,
+        }
+    }
+
+    /// The same, with auctions, and time for them.
+    fn with_market(self) -> Self {
+        let mut dice = Dice::new(self.seed, "nights", 0);
+        let night_ms = dice.chance(700).then(|| *dice.pick(&[25, 8 * 24, 29 * 24]) * 3_600_000);
+        let is_restless = dice.chance(250);
+        Self { has_market: true, night_ms, is_restless, calm_ms: 8_000, trouble_ms: 25_000, ..self }
+    }
+
+    /// The same, with agents that join, and little that others keep for them.
+    fn with_newcomers(self) -> Self {
+        let mut dice = Dice::new(self.seed, "newcomers", 0);
+        let newcomers = 1 + dice.index(2);
+        Self { newcomers, snapshot_blocks: *dice.pick(&[0, 2, 2, 2, 3]), ..self }
     }
 
     /// Four validators of equal stake with one fault or with none, for comparisons.
@@ -171,14 +223,21 @@ impl Scenario {
             damaged = faulty.pop_first();
         }
         let robbed = if faults.contains(&Fault::LostDisk) { faulty.pop_first() } else { None };
+        let restored = if faults.contains(&Fault::OldBackup) { faulty.pop_first() } else { None };
         let lies = Fault::LIES.iter().any(|lie| faults.contains(lie));
         let liars = if lies { faulty } else { BTreeSet::new() };
         // What nobody is left to do does not happen.
         faults.retain(|fault| match fault {
             Fault::MisdirectedWrites => damaged.is_some(),
             Fault::LostDisk => robbed.is_some(),
+            Fault::OldBackup => restored.is_some(),
             fault => !Fault::LIES.contains(fault) || !liars.is_empty(),
         });
+        let snapshots: &[u64] = if faults.contains(&Fault::LostDisk) || faults.contains(&Fault::Absence) {
+            &[2, 2, 3]
+        } else {
+            &[0, 2, 4]
+        };
         Self {
             seed,
             stakes,
@@ -186,10 +245,16 @@ impl Scenario {
             liars,
             damaged,
             robbed,
+            restored,
+            newcomers: 0,
+            has_market: false,
+            night_ms: None,
+            is_restless: false,
+            calm_ms: 0,
             disks_lie: false,
             is_split: false,
             mute: false,
-            snapshot_blocks: *Dice::new(seed, "snapshots", 0).pick(&[0, 2, 4]),
+            snapshot_blocks: *Dice::new(seed, "snapshots", 0).pick(snapshots),
             trouble_ms: 20_000,
             healing_ms: 60_000,
             gain: 6,
@@ -217,6 +282,10 @@ fn faulty(stakes: &[u64], dice: &mut Dice) -> BTreeSet<usize> {
     chosen
 }
 
+/// Of a hundred scenarios, those with auctions, and those up to which agents join.
+const MARKETS: u64 = 20;
+const JOINS: u64 = 45;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +296,7 @@ mod tests {
         for seed in 0..500 {
             let scenario = Scenario::of_seed(seed);
             let faulty = scenario.liars.iter().copied().chain(scenario.damaged).chain(scenario.robbed);
+            let faulty = faulty.chain(scenario.restored);
             let stake: u64 = faulty.map(|at| scenario.stakes[at]).sum();
             assert!(stake * 3 < scenario.stakes.iter().sum(), "{scenario:?}");
             with_liars += usize::from(!scenario.liars.is_empty());

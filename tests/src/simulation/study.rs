@@ -48,6 +48,25 @@ impl Study {
         Fault::ALL.into_iter().filter(|fault| !happened(fault)).collect()
     }
 
+    /// What many histories together must have seen, and these have not: rebuilds, sales to their end, and so on.
+    pub fn unseen(&self) -> Vec<&'static str> {
+        type Seen = (&'static str, fn(&Outcome) -> u64);
+        let seen: [Seen; 11] = [
+            ("an epoch that ended", |o| o.epochs),
+            ("a state that was fetched from others", |o| o.rebuilt),
+            ("a state that was fetched where somebody serves poison", |o| o.rebuilt_among_liars),
+            ("an agent that joined and became a validator", |o| o.seated),
+            ("a night", |o| o.nights),
+            ("an auction with a winner", |o| o.books.won),
+            ("an auction without a contract", |o| o.books.unsold),
+            ("a contract that was paid", |o| o.books.paid),
+            ("a claim that was disputed", |o| o.books.disputed),
+            ("a dispute that was decided", |o| o.books.resolved),
+            ("a contract that was given up or ran out", |o| o.books.lapsed),
+        ];
+        seen.into_iter().filter(|(_, of)| self.sum(of) == 0).map(|(what, _)| what).collect()
+    }
+
     /// The sum of something over all histories.
     pub fn sum(&self, of: impl Fn(&Outcome) -> u64) -> u64 {
         self.outcomes.iter().map(of).sum()

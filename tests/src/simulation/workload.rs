@@ -1,9 +1,9 @@
 //! What the people of a simulated zone do: accounts, money, holds and metered sales, and now and then what they must not.
 
-use super::Dice;
-use crate::zone::{DISTRIBUTOR, TREASURER, account, key};
+use super::{Dice, books::Secret, market::Market};
+use crate::zone::{DISTRIBUTOR, TREASURER, account, address, key, vote_key};
 use ohmesh_ledger::{
-    Asset, Body, Governance, Journal, Leg, Object, Pending, SignedTransaction, State, Transaction,
+    Asset, Body, Governance, Journal, Leg, Object, Pending, SignedTransaction, State, Transaction, Validator,
     ValidatorSet,
 };
 use ohmesh_units::{AccountId, Energy, EvseId, Hash, Position, Power, Price, StationId, Timestamp};
@@ -13,6 +13,12 @@ use std::time::Duration;
 pub struct Workload {
     dice: Dice,
     numbers: u128,
+    /// What the operator's meter has counted.
+    counted: u64,
+    /// Those who hold auctions, if somebody does.
+    market: Option<Market>,
+    /// Agents that are to become validators, by participant.
+    newcomers: Vec<u8>,
 }
 
 /// A transaction, and whether it may ever apply.
@@ -21,12 +27,20 @@ pub struct Wish {
     pub signed: SignedTransaction,
     /// Whether it breaks a rule, so that it must never be in a block.
     pub is_bad: bool,
+    /// What it hides.
+    pub secret: Option<Secret>,
 }
 
 impl Workload {
     /// The people of a seed's zone.
-    pub fn new(seed: u64) -> Self {
-        Self { dice: Dice::new(seed, "workload", 0), numbers: 0 }
+    pub fn new(seed: u64, has_market: bool, newcomers: Vec<u8>) -> Self {
+        let market = has_market.then(|| Market::new(seed));
+        Self { dice: Dice::new(seed, "workload", 0), numbers: 0, counted: 0, market, newcomers }
+    }
+
+    /// Whether all sales have come to their end.
+    pub fn is_over(&self) -> bool {
+        self.market.as_ref().is_none_or(Market::is_over)
     }
 
     /// What somebody wants next, given what the agent that is asked knows.
@@ -35,8 +49,15 @@ impl Workload {
         if self.dice.chance(70) {
             return self.bad(state, now);
         }
+        let has_turn = self.dice.chance(700);
+        if let Some(step) =
+            self.market.as_mut().filter(|_| has_turn).and_then(|market| market.next(state, now))
+        {
+            let signed = self.sign(state, now, step.sender, step.body, &step.also);
+            return Wish { signed, is_bad: step.is_bad, secret: step.secret };
+        }
         let (sender, body, also) = self.good(state, now);
-        Wish { signed: self.sign(state, now, sender, body, &also), is_bad: false }
+        Wish { signed: self.sign(state, now, sender, body, &also), is_bad: false, secret: None }
     }
 
     /// Something that the rules allow, unless somebody else was quicker.
@@ -48,6 +69,9 @@ impl Workload {
         }
         if let Some(body) = registration(state) {
             return (OPERATOR, body, vec![]);
+        }
+        if let Some(admission) = self.admission(state) {
+            return admission;
         }
         if self.dice.chance(15) {
             return self.decision(state, now);
@@ -80,11 +104,23 @@ impl Workload {
         }
         let mut validators = state.validators().all().to_vec();
         validators.rotate_left(1);
-        let voting =
-            (1u8..=32).filter(|n| state.validators().index_of(&key(*n).public()).is_some()).collect();
-        let validators = ValidatorSet::new(validators).expect("those of a checked list");
-        let epoch = state.governance().epoch;
-        (DISTRIBUTOR, Body::SetValidators { epoch, validators: Box::new(validators) }, voting)
+        set_validators(state, validators)
+    }
+
+    /// The next newcomer gets an account, and now and then becomes a validator.
+    fn admission(&mut self, state: &State) -> Option<(u8, Body, Vec<u8>)> {
+        let mut keys = self.newcomers.iter().map(|n| (*n, key(*n).public()));
+        let (n, owner) = keys.find(|(_, key)| state.validators().index_of(key).is_none())?;
+        if state.account(&account(n)).is_none() {
+            return Some((n, Body::OpenAccount { owner }, vec![]));
+        }
+        if !self.dice.chance(60) || state.governance().next_validators.is_some() {
+            return None;
+        }
+        let (name, address) = (format!("agent {n}"), address(n).to_string());
+        let mut validators = state.validators().all().to_vec();
+        validators.push(Validator { name, key: owner, vote: vote_key(n), stake: 10, address });
+        Some(set_validators(state, validators))
     }
 
     fn amount(&mut self) -> i64 {
@@ -132,7 +168,9 @@ impl Workload {
             (_, 0) => (OPERATOR, Body::Void { pending }, vec![]),
             (Some(sale), _) => {
                 let energy = Energy::from_wh(self.dice.between(1, sale.energy.as_wh()));
-                (OPERATOR, Body::PostSale { pending, energy }, vec![METER])
+                let register_start = Energy::from_wh(self.counted);
+                self.counted += energy.as_wh();
+                (OPERATOR, Body::PostSale { pending, energy, register_start }, vec![METER])
             }
             (None, _) => (OPERATOR, Body::Post { pending, amount: hold.amount }, vec![]),
         })
@@ -162,7 +200,7 @@ impl Workload {
         if let Some(forger) = forged_key {
             signed = signed.transaction.sign(&[&key(forger)]);
         }
-        Wish { signed, is_bad: true }
+        Wish { signed, is_bad: true, secret: None }
     }
 
     fn sign(
@@ -194,10 +232,19 @@ fn registration(state: &State) -> Option<Body> {
         return Some(Body::RegisterStation { number: 1, name, position, award_key });
     }
     if state.object(&Hash::from(evse())).is_none() {
-        let (power, meter) = (Power::from_w(22_000), key(METER).public());
-        return Some(Body::RegisterEvse { station: station(), number: 1, connectors: 1, power, meter });
+        let (owner, plugs) = (account(OPERATOR), (1, Power::from_w(22_000)));
+        let meter = key(METER);
+        return Some(Body::register_evse(state.zone_id(), &owner, (station(), 1), plugs, &meter));
     }
     None
+}
+
+/// What all of today's validators sign.
+fn set_validators(state: &State, validators: Vec<Validator>) -> (u8, Body, Vec<u8>) {
+    let voting = (1u8..=32).filter(|n| state.validators().index_of(&key(*n).public()).is_some()).collect();
+    let validators = ValidatorSet::new(validators).expect("those of a checked list");
+    let epoch = state.governance().epoch;
+    (DISTRIBUTOR, Body::SetValidators { epoch, validators: Box::new(validators) }, voting)
 }
 
 fn burn() -> Body {
@@ -213,7 +260,7 @@ fn evse() -> EvseId {
 }
 
 /// Drivers, one who sells, and the key of the seller's meter.
-const DRIVERS: [u8; 4] = [110, 111, 112, 113];
+pub const DRIVERS: [u8; 4] = [110, 111, 112, 113];
 const OPERATOR: u8 = 120;
 const METER: u8 = 121;
 /// Who has less gets more.

@@ -1,16 +1,19 @@
 //! The world: a heap of things that will happen, virtual time, and everybody in it.
 
+mod troubles;
+
 use super::{
     Cut, Dice, Fault, Outcome, Scenario, SimDisk,
     checker::{Checker, panic_text},
     host::{Host, error_name, participant},
     liar::Liar,
+    market::REGULATOR,
     network::Network,
     plan::{self, Trouble},
     workload::{Wish, Workload},
 };
 use crate::zone::{key, lay_vote_key, zone_file};
-use ohmesh_ledger::{Answer, Query, Rules, SignedTransaction, ValidatorSet, Zone};
+use ohmesh_ledger::{Answer, KeyGroup, Query, Rules, SignedTransaction, ValidatorSet, Zone};
 use ohmesh_units::{Canonical, Domain, Hasher, PublicKey, Timestamp};
 use station_agent::{
     agent::{AgentError, AgentTimer, Asker, Decided, Effect, Event, Keep, Warning},
@@ -50,6 +53,12 @@ struct World {
     /// The height that every honest agent must reach once the faults have ended.
     goal: Option<u64>,
     newest_us: u64,
+    /// How long everything was off, and the night that is still to come.
+    slept_ms: u64,
+    night_ms: Option<u64>,
+    /// When all had gained their heights, and by when all must have.
+    healed_us: Option<u64>,
+    end_us: u64,
     trace: Hasher,
     outcome: Outcome,
     tells: bool,
@@ -74,14 +83,16 @@ impl World {
         const TRACE: Domain = Domain::new("ohmesh/1 simulation trace");
         // Epochs as short as they may be: keys change hands in every history.
         let rules = Rules { epoch_ms: Rules::EPOCH_MIN_MS, ..Rules::default() };
-        let zone = zone_file(&scenario.stakes, rules, START).zone;
+        let mut zone = zone_file(&scenario.stakes, rules, START).zone;
+        zone.regulators = Some(KeyGroup { threshold: 1, keys: vec![key(REGULATOR).public()] });
+        let newcomers: Vec<u8> = (scenario.stakes.len()..machines(scenario)).map(participant).collect();
         let hosts = hosts(scenario);
         let faulty = scenario.liars.iter().copied().chain(scenario.damaged).collect();
         let mut world = Self {
-            keys: (0..scenario.stakes.len()).map(|v| key(participant(v)).public()).collect(),
+            keys: (0..machines(scenario)).map(|v| key(participant(v)).public()).collect(),
             liars: liars(scenario, &hosts),
             network: Network::new(scenario, hosts.len()),
-            workload: Workload::new(scenario.seed),
+            workload: Workload::new(scenario.seed, scenario.has_market, newcomers),
             checker: Checker::new(zone.clone(), faulty),
             dice: Dice::new(scenario.seed, "world", 0),
             queue: BinaryHeap::new(),
@@ -90,6 +101,10 @@ impl World {
             now_us: 0,
             goal: None,
             newest_us: 0,
+            slept_ms: 0,
+            night_ms: scenario.night_ms,
+            healed_us: None,
+            end_us: (scenario.trouble_ms + scenario.healing_ms) * 1_000,
             trace: TRACE.hasher(),
             outcome: Outcome {
                 seed: scenario.seed,
@@ -111,7 +126,10 @@ impl World {
         for host in 0..self.hosts.len() {
             lay_vote_key(participant(self.hosts[host].validator), &mut self.hosts[host].disk);
             self.hosts[host].disk.set_lying(self.scenario.disks_lie);
-            self.at(host as u64 * 10_000, Happening::Boot { host });
+            let validators = self.scenario.stakes.len();
+            let is_newcomer = self.hosts[host].validator >= validators;
+            let joins_us = if is_newcomer { self.dice.between(4_000_000, 12_000_000) } else { 0 };
+            self.at(joins_us + host as u64 * 10_000, Happening::Boot { host });
         }
         for (at_us, trouble) in plan::troubles(&self.scenario, self.hosts.len()) {
             self.at(at_us, Happening::Trouble(trouble));
@@ -131,14 +149,13 @@ impl World {
     }
 
     fn run(&mut self) {
-        let end_us = (self.scenario.trouble_ms + self.scenario.healing_ms) * 1_000;
         while let Some(Reverse((at_us, sequence))) = self.queue.pop() {
             self.now_us = at_us;
             self.checker.at(at_us / 1_000);
-            if self.checker.violation().is_some() || self.is_healed() {
+            if self.checker.violation().is_some() || self.is_healed() && self.is_the_end() {
                 break;
             }
-            if at_us > end_us {
+            if at_us > self.end_us {
                 let slow = self.honest().filter(|host| Some(self.hosts[*host].told) < self.goal);
                 let slow: Vec<_> = slow.map(|h| (&self.hosts[h].name, self.hosts[h].told)).collect();
                 let seen = format!("{slow:?} have not reached height {:?}", self.goal.unwrap_or(0));
@@ -149,7 +166,6 @@ impl World {
             self.happen(happening);
         }
         if self.checker.violation().is_none() {
-            self.outcome.healed_ms = self.now_us / 1_000 - self.scenario.trouble_ms;
             self.look_back();
         }
     }
@@ -159,8 +175,26 @@ impl World {
         self.goal.is_some_and(|goal| self.honest().all(|host| self.hosts[host].told >= goal))
     }
 
+    /// All is well: the end, unless somebody still sells and there is time for it, or a night is to come, after which
+    /// all must go on.
+    fn is_the_end(&mut self) -> bool {
+        if self.healed_us.is_none() {
+            self.healed_us = Some(self.now_us);
+        }
+        let most = self.goal.unwrap_or(0) + SALES_HEIGHTS;
+        if !self.workload.is_over() && self.checker.height() < most && self.now_us < self.end_us {
+            return false;
+        }
+        let Some(ms) = self.night_ms.take() else { return true };
+        self.night(ms);
+        self.goal = Some(self.checker.height() + self.scenario.gain);
+        self.end_us = self.now_us + self.scenario.healing_ms * 1_000;
+        false
+    }
+
     /// What must hold at the end: nothing acknowledged is missing, and what is on disk is what was decided.
     fn look_back(&mut self) {
+        let time = self.time(0);
         for at in self.honest().collect::<Vec<_>>() {
             let host = &mut self.hosts[at];
             if let Some(agent) = &host.agent {
@@ -168,12 +202,12 @@ impl World {
             }
             host.end();
             host.disk.restart(Cut::Clean);
-            match host.open(&self.zone, [0; 32], now(self.now_us, 0)) {
+            match host.open(&self.zone, [0; 32], time) {
                 Ok((mut agent, _)) => {
                     let state = agent.state();
                     self.checker.opened(&host.name, state.head().height, host.told, state);
                     self.checker.nothing_lost(&host.name, state);
-                    let asked = agent.answer(now(self.now_us, 0), ASKER, Query::HandOvers { from: 0 });
+                    let asked = agent.answer(time, ASKER, Query::HandOvers { from: 0 });
                     if let Ok((Answer::HandOvers(hand_overs), _)) = asked {
                         self.checker.hand_overs(&host.name, &hand_overs);
                     }
@@ -195,6 +229,7 @@ impl World {
             outcome.disks.lost += counts.lost;
             outcome.disks.full += counts.full;
             outcome.disks.sync_errors += counts.sync_errors;
+            outcome.disks.put_back += counts.put_back;
         }
         for liar in self.liars.values() {
             for (lie, times) in &liar.told {
@@ -202,9 +237,15 @@ impl World {
             }
         }
         outcome.network = self.network.counts;
+        let healed_us = self.healed_us.filter(|_| self.checker.violation().is_none());
+        outcome.healed_ms = healed_us.map_or(0, |us| us / 1_000 - self.scenario.trouble_ms);
         outcome.height = self.checker.height();
         outcome.epochs = self.checker.epochs();
         outcome.acknowledged = self.checker.acknowledged();
+        let (books, height) = (self.checker.books(), self.checker.height());
+        (outcome.read, outcome.unread) = (books.height(), height - books.height());
+        outcome.books = books.counts;
+        outcome.seated = self.checker.seated(&self.keys[self.scenario.stakes.len()..]);
         outcome.violation = self.checker.violation().cloned();
         outcome.trace = Some(trace.finish());
         outcome
@@ -257,44 +298,14 @@ impl World {
         }
     }
 
-    fn trouble(&mut self, trouble: Trouble) {
-        self.tell(|_| format!("{trouble:?}"));
-        match trouble {
-            Trouble::Cut { host, operations } => self.hosts[host].disk.cut_power_after(operations),
-            Trouble::Full { host, is_full } => self.hosts[host].disk.set_full(is_full),
-            Trouble::Syncs { host, fail } => self.hosts[host].disk.set_failing_syncs(fail),
-            Trouble::Misdirect { host } => self.hosts[host].disk.misdirect_next(),
-            Trouble::Lose { host } => {
-                let machine = &mut self.hosts[host];
-                machine.end();
-                machine.disk.lose();
-                (machine.told, machine.epoch) = (0, (0, false));
-                self.after(500_000, Happening::Boot { host });
-            }
-            Trouble::Clock { host, skew_ms } => {
-                self.outcome.clock_jumps += u64::from(skew_ms != 0);
-                self.hosts[host].skew_ms = skew_ms;
-            }
-        }
-    }
-
-    /// All faults but the validators' own end.
-    fn heal(&mut self) {
-        self.outcome.height_in_trouble = self.checker.height();
-        self.goal = Some(self.checker.height() + self.scenario.gain);
-        self.tell(|world| {
-            format!("the faults end; all must reach {}", world.checker.height() + world.scenario.gain)
-        });
-        self.network.heal();
-        for host in 0..self.hosts.len() {
-            self.hosts[host].disk.heal();
-            self.hosts[host].skew_ms = 0;
-            self.boot(host);
-        }
-    }
-
     fn clock(&self, host: usize) -> Timestamp {
-        now(self.now_us, self.hosts[host].skew_ms)
+        self.time(self.hosts[host].skew_ms)
+    }
+
+    /// What a clock shows that is wrong by `skew_ms`.
+    fn time(&self, skew_ms: i64) -> Timestamp {
+        let passed_ms = self.now_us / 1_000 + self.slept_ms;
+        Timestamp::from_millis(START.as_millis().saturating_add(passed_ms).saturating_add_signed(skew_ms))
     }
 
     /// Starts a process, if it does not run.
@@ -302,7 +313,7 @@ impl World {
         let (seed, now) = (self.dice.seed(), self.clock(at));
         let (is_correct, is_honest) = (self.is_correct(at), self.is_honest(at));
         let host = &mut self.hosts[at];
-        if host.agent.is_some() || host.is_retired {
+        if host.agent.is_some() || host.is_retired || host.is_away {
             return;
         }
         host.life += 1;
@@ -320,6 +331,7 @@ impl World {
         }
         host.told = height;
         host.agent = Some(agent);
+        self.read_blocks(at);
         self.tell(|world| format!("{} starts at {height}", world.hosts[at].name));
         self.perform(at, effects);
         for other in 0..self.hosts.len() {
@@ -342,13 +354,20 @@ impl World {
             return;
         }
         let is_heard = |a, b| self.network.is_open(self.now_us, a, b);
-        if self.hosts[to].agent.is_some() && is_heard(host, to) && is_heard(to, host) {
+        let is_linked = self.is_validator_of(host, self.hosts[to].validator);
+        if is_linked && self.hosts[to].agent.is_some() && is_heard(host, to) && is_heard(to, host) {
             self.hosts[host].dialling.remove(&to);
             let peer = self.keys[self.hosts[to].validator];
             return self.handle(host, Event::Connected(peer));
         }
         let next_us = (pause_us * 2).min(REDIAL_MAX_US);
         self.after(pause_us, Happening::Dial { host, life, to, pause_us: next_us });
+    }
+
+    /// Whether an agent keeps a link to `other`: it does to the validators that it knows of.
+    fn is_validator_of(&self, at: usize, other: usize) -> bool {
+        let agent = self.hosts[at].agent.as_ref();
+        agent.is_some_and(|agent| agent.state().validators().index_of(&self.keys[other]).is_some())
     }
 
     fn handle(&mut self, at: usize, event: Event) {
@@ -420,6 +439,8 @@ impl World {
                     self.tell(|world| format!("{} warns: {warning}", world.hosts[at].name));
                     if let Warning::Rebuilt { height, .. } = warning {
                         self.outcome.rebuilt += 1;
+                        let poison = self.scenario.has(Fault::PoisonedSnapshot);
+                        self.outcome.rebuilt_among_liars += u64::from(poison);
                         self.hosts[at].told = height;
                     }
                 }
@@ -443,7 +464,7 @@ impl World {
                 Effect::Validators(validators) => self.begins(at, &validators),
                 Effect::Forgetful { height } => {
                     self.outcome.forgetful += 1;
-                    if is_honest {
+                    if is_honest && self.scenario.restored != Some(self.hosts[at].validator) {
                         let seen = format!("{} does not remember its vote at {height}", self.hosts[at].name);
                         self.checker.breach("forgetful", seen);
                     }
@@ -505,15 +526,33 @@ impl World {
         let alone = self.keys.len() == 1;
         let furthest = self.honest().map(|host| self.clock(host)).max().filter(|_| !alone);
         let furthest = furthest.unwrap_or(Timestamp::from_millis(u64::MAX / 2));
-        let now = self.clock(at);
         let host = &mut self.hosts[at];
         let Some(agent) = &mut host.agent else { return };
         self.trace.update(&self.now_us.to_be_bytes()).update(&decided.header.id().0);
         self.checker.decided(&host.name, decided, agent.state(), furthest);
-        if is_first
-            && let Ok((Answer::Blocks(blocks), _)) = agent.answer(now, ASKER, Query::Blocks { from: height })
-        {
-            blocks.first().iter().for_each(|(bytes, _)| self.checker.block(bytes));
+        self.read_blocks(at);
+    }
+
+    /// Shows the checker the blocks that it has not seen yet. One may be durable of which nobody was told before a
+    /// crash.
+    fn read_blocks(&mut self, at: usize) {
+        let (is_honest, now) = (self.is_honest(at), self.clock(at));
+        let Some(agent) = self.hosts[at].agent.as_mut().filter(|_| is_honest) else { return };
+        loop {
+            let from = self.checker.books().height() + 1;
+            let shown = if from <= agent.state().head().height {
+                agent.answer(now, ASKER, Query::Blocks { from })
+            } else {
+                return;
+            };
+            // None, where a snapshot has taken their place: another agent has them.
+            let Ok((Answer::Blocks(blocks), _)) = shown else { return };
+            for (bytes, _) in &blocks {
+                self.checker.block(bytes, agent.state());
+            }
+            if blocks.is_empty() || self.checker.violation().is_some() {
+                return;
+            }
         }
     }
 
@@ -528,7 +567,8 @@ impl World {
         if self.hosts.iter().filter(|host| host.validator == own).count() > 1 {
             *self.outcome.lies.entry(Fault::Equivocation).or_default() += 1;
         }
-        for to in (0..self.keys.len()).filter(|to| *to != own) {
+        let others = (0..self.keys.len()).filter(|to| *to != own && self.is_validator_of(at, *to));
+        for to in others.collect::<Vec<_>>() {
             self.send(at, to, wire);
         }
     }
@@ -639,10 +679,11 @@ impl World {
     fn wish(&mut self) {
         let wait_us = self.dice.between(150_000, 450_000);
         self.after(wait_us, Happening::Wish);
-        let now = now(self.now_us, 0);
+        let now = self.time(0);
         if let Some(host) = self.running() {
             let agent = self.hosts[host].agent.as_ref().expect("it runs");
             let wish = self.workload.next(agent.state(), now);
+            wish.secret.iter().for_each(|secret| self.checker.learn(*secret));
             if wish.is_bad {
                 self.checker.sent_bad(wish.signed.transaction.content());
             }
@@ -687,6 +728,11 @@ impl World {
     }
 }
 
+/// How many agents there are, newcomers included and twins not.
+fn machines(scenario: &Scenario) -> usize {
+    scenario.stakes.len() + scenario.newcomers
+}
+
 /// The machines: one for each validator, and one more for each that equivocates by running twice.
 fn hosts(scenario: &Scenario) -> Vec<Host> {
     let disk = |at: usize| SimDisk::new(Dice::new(scenario.seed, "disk", at));
@@ -694,6 +740,7 @@ fn hosts(scenario: &Scenario) -> Vec<Host> {
     let host = |at: usize, validator: usize, name: String| Host::new(validator, name, keep, disk(at));
     let count = scenario.stakes.len();
     let mut hosts: Vec<Host> = (0..count).map(|v| host(v, v, format!("agent {v}"))).collect();
+    hosts.extend((count..machines(scenario)).map(|n| host(n, n, format!("newcomer {n}"))));
     for liar in &scenario.liars {
         let mut dice = Dice::new(scenario.seed, "twins", *liar);
         if scenario.has(Fault::Equivocation) && (scenario.is_split || dice.chance(500)) {
@@ -728,11 +775,6 @@ fn liars(scenario: &Scenario, hosts: &[Host]) -> BTreeMap<usize, Liar> {
     liars
 }
 
-/// A clock that is wrong by `skew_ms`.
-fn now(now_us: u64, skew_ms: i64) -> Timestamp {
-    Timestamp::from_millis(START.as_millis().saturating_add(now_us / 1_000).saturating_add_signed(skew_ms))
-}
-
 /// When every history begins.
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 /// First and longest pause before dialling again, as in the daemon.
@@ -741,7 +783,9 @@ const REDIAL_MAX_US: u64 = 5_000_000;
 /// How long the mesh waits for an answer that does not come.
 const NO_ANSWER_US: u64 = 5_000_000;
 /// How long agents with snapshots keep blocks: so short that who was away needs a snapshot.
-const BLOCKS_FOR: Duration = Duration::from_secs(4);
+const BLOCKS_FOR: Duration = Duration::from_secs(2);
+/// Heights that sales may take beyond what everybody has to gain.
+const SALES_HEIGHTS: u64 = 24;
 /// How often somebody asks what has become of a transaction.
 const TRIES: u32 = 12;
 /// Somebody who asks.
