@@ -320,7 +320,7 @@ impl Body {
     pub fn weight(&self) -> u32 {
         let points = |count: usize, each: u32| u32::try_from(count).unwrap_or(u32::MAX).saturating_mul(each);
         match self {
-            Self::AuctionOpen(_) => 90,
+            Self::AuctionOpen(intent) => 50 + points(intent.encode().len() / 32, 1),
             Self::AuctionBid { .. } => 60,
             Self::AuctionRelease(release) => 20 + points(release.encode().len() / 32, 2),
             Self::AuctionOutcome(outcome) => 100 + points(outcome.encode().len() / 32, 6),

@@ -6,6 +6,8 @@
 mod attacks;
 #[path = "ledger/auctions.rs"]
 mod auctions;
+#[path = "ledger/bounds.rs"]
+mod bounds;
 #[path = "ledger/contracts.rs"]
 mod contracts;
 #[path = "ledger/golden.rs"]
