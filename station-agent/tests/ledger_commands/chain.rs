@@ -112,6 +112,16 @@ impl Chain {
         transaction.sign(keys)
     }
 
+    /// Money and sales in epoch 0, which has ended, and in epoch 1.
+    pub(crate) fn of_two_epochs() -> Self {
+        let mut chain = Self::new("Berlin");
+        chain.found(true);
+        chain.sell(2_000, 3);
+        chain.block(3_600_000, Vec::new());
+        chain.sell(3_700_000, 2);
+        chain
+    }
+
     /// Decides a block `at_ms` after the zone was made; every transaction must apply.
     pub(crate) fn block(&mut self, at_ms: u64, transactions: Vec<SignedTransaction>) {
         let time = Timestamp::from_millis(CREATED_MS + at_ms);

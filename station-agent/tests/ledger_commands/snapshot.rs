@@ -21,11 +21,7 @@ const WRITE: [&str; 3] = ["ledger", "snapshot", "--write"];
 
 /// A chain of two epochs, in a folder.
 fn written() -> (Chain, tempfile::TempDir) {
-    let mut chain = Chain::new("Berlin");
-    chain.found(true);
-    chain.sell(2_000, 3);
-    chain.block(3_600_000, Vec::new()); // Ends epoch 0.
-    chain.sell(3_700_000, 2);
+    let chain = Chain::of_two_epochs();
     let folder = tempfile::tempdir().unwrap();
     chain.write(folder.path());
     (chain, folder)

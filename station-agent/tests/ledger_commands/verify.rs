@@ -8,11 +8,7 @@ const VERIFY: [&str; 2] = ["ledger", "verify"];
 
 /// A chain with money, sales and three epochs, in a folder.
 fn written() -> (Chain, tempfile::TempDir) {
-    let mut chain = Chain::new("Berlin");
-    chain.found(true);
-    chain.sell(2_000, 3);
-    chain.block(3_600_000, Vec::new()); // Ends epoch 0.
-    chain.sell(3_700_000, 2);
+    let mut chain = Chain::of_two_epochs();
     chain.block(7_300_000, Vec::new()); // Ends epoch 1.
     chain.block(7_400_000, Vec::new());
     let folder = tempfile::tempdir().unwrap();

@@ -146,16 +146,21 @@ fn old_epochs_are_let_go_but_not_those_that_something_hangs_on() {
     assert_eq!(replica.audit(), Ok(vec![]));
 }
 
-/// A fork keeps the epochs that make it evidence, and no others: the file does not grow for ever.
-#[test]
-fn after_a_fork_old_epochs_are_let_go_but_not_those_that_prove_it() {
-    let mut chain = Chain::days(3);
-    let replica = followed(&chain);
+/// The keys of an epoch that is over certify one block more of it: a fork.
+fn forked(replica: &Replica, chain: &Chain) {
     let mut header = chain.hand_overs[1].header.clone();
     (header.height, header.next_voters) = (chain.head.0.height + 5, None);
     header.time = chain.now.checked_add(Duration::from_secs(5)).unwrap();
     let error = replica.store_head(&certified_by(&header, 3, 1, TRUE)).unwrap_err();
     assert!(matches!(error, ReplicaError::Fork { .. }), "{error}");
+}
+
+/// A fork keeps the epochs that make it evidence, and no others: the file does not grow for ever.
+#[test]
+fn after_a_fork_old_epochs_are_let_go_but_not_those_that_prove_it() {
+    let mut chain = Chain::days(3);
+    let replica = followed(&chain);
+    forked(&replica, &chain);
     let forks = replica.forks().unwrap();
     assert_eq!(forks.len(), 1);
     let mut used: Vec<u64> = [&forks[0].one, &forks[0].other].map(|side| side.1.epoch).to_vec();
@@ -375,11 +380,7 @@ impl CloneCertified for HandOver {
 fn a_block_of_an_epoch_that_is_over_is_a_fork() {
     let chain = Chain::days(2);
     let replica = followed(&chain);
-    let mut header = chain.hand_overs[1].header.clone();
-    (header.height, header.next_voters) = (chain.head.0.height + 5, None);
-    header.time = chain.now.checked_add(Duration::from_secs(5)).unwrap();
-    let error = replica.store_head(&certified_by(&header, 3, 1, TRUE)).unwrap_err();
-    assert!(matches!(error, ReplicaError::Fork { .. }), "{error}");
+    forked(&replica, &chain);
 }
 
 /// A phone that was given an anchor believes no newer block that the genesis' keys have certified, whether or not it has
