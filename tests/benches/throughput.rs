@@ -146,7 +146,7 @@ fn four_validators(senders: &[SigningKey]) {
         let done = per_block * rounds;
         // Each of the two votes before it leaves, and the decision; now and then a key, or a part of one.
         let synced = (syncs.count() - synced) as f64 / (4 * (world.heights - heights)) as f64;
-        assert!(synced < 4.0, "{synced} syncs a block");
+        assert!(synced < 3.25, "{synced} syncs a block: a prevote, a precommit and the block need three");
         let checks = raw.each(done);
         println!(
             "{per_block:5} a block, {rounds} rounds: {:6.0} transfers/s final at all four; raw batch checks {:6.0}/s; \

@@ -58,6 +58,51 @@ fn the_same_votes_leave_again_and_nothing_is_logged_twice() {
     assert!(!after.contains(&Action::Sync));
 }
 
+/// Everything that is said at `height`, from its start to its decision.
+fn decide(committee: &mut Committee, height: u64) -> Vec<Action> {
+    let mut actions = committee.handle(Input::Start { height });
+    let me = committee.validator().unwrap();
+    let (id, bytes) = block("one");
+    actions.extend(match set().proposer(height, 0) == me {
+        true => committee.handle(Input::Built { height, round: 0, block: id, bytes }),
+        false => {
+            let mut judged = committee.handle(from_peer(proposal_body((height, 0), "one")));
+            judged.extend(committee.handle(Input::Judged { block: id, valid: true }));
+            judged
+        }
+    });
+    for kind in [Prevote, Precommit] {
+        for other in (0..4).filter(|other| *other != me) {
+            actions.extend(committee.handle(from_peer(vote_body(kind, (height, 0), Some(id), other))));
+        }
+    }
+    assert_eq!(committee.height(), height + 1);
+    actions
+}
+
+/// A sync costs milliseconds: there is one only for what was logged at the height that runs, and the precommits of others
+/// that came last before a decision are not brought to disk afterwards.
+#[test]
+fn a_decided_height_leaves_nothing_to_sync() {
+    for me in 0..4 {
+        let mut committee = Committee::new(config(me), 1);
+        for height in 1..=4 {
+            let (mut logged, mut syncs) = (false, 0);
+            for action in decide(&mut committee, height) {
+                match action {
+                    Action::Append(_) => logged = true,
+                    Action::Sync => {
+                        assert!(logged, "validator {me}, height {height}: nothing was logged");
+                        (logged, syncs) = (false, syncs + 1);
+                    }
+                    _ => {}
+                }
+            }
+            assert_eq!(syncs, 2, "a prevote, with which its own proposal goes, and a precommit");
+        }
+    }
+}
+
 #[test]
 fn a_torn_log_replays_as_far_as_it_goes() {
     let (me, records, before, _, bytes) = prevoted();

@@ -98,11 +98,13 @@ impl Desk {
         self.signer.as_ref().map(|(index, _)| *index)
     }
 
-    /// Forgets what belonged to the height before.
+    /// Forgets what belonged to the height before, records included that no sync has brought to disk: what was said at a
+    /// decided height is of no use to anybody once the decision is durable.
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
         self.votes.clear();
         self.proposals.clear();
+        self.unsynced = false;
         self.cancel_all();
     }
 
