@@ -267,6 +267,16 @@ pub enum TransactionError {
     /// There is no key of that epoch, or it is being made.
     #[error("epoch {0} has no auction key")]
     NoEpochKey(u64),
+    /// The key of that epoch no longer opens auctions: a newer one has been there for [`crate::Governance::KEY_GRACE`].
+    #[error("the auction key of epoch {epoch} opened auctions until {until}, and it is {now}")]
+    OldEpochKey {
+        /// Its epoch.
+        epoch: u64,
+        /// Until when it served.
+        until: Timestamp,
+        /// The block's time.
+        now: Timestamp,
+    },
     /// No key is being made for that epoch.
     #[error("no auction key is being made for epoch {0}")]
     NoGeneration(u64),

@@ -64,11 +64,13 @@ pub struct KeyHolders {
     pub epoch: u64,
     /// Their accounts, by the index they had then.
     pub accounts: Vec<AccountId>,
+    /// When the key was made, in block time; none while it is in the making or was given up.
+    pub made: Option<Timestamp>,
 }
 
 impl KeyHolders {
     pub(crate) fn of(epoch: u64, validators: &ValidatorSet) -> Self {
-        Self { epoch, accounts: validators.all().iter().map(Validator::account).collect() }
+        Self { epoch, accounts: validators.all().iter().map(Validator::account).collect(), made: None }
     }
 }
 
@@ -118,6 +120,10 @@ impl Governance {
     /// a contract or hold the tariff of its opening.
     pub const NOTICE: Duration = Duration::from_secs(24 * 3600);
 
+    /// How long after a newer key is made an auction may still be opened under the one before: a phone may have signed its
+    /// intent just before, and be slow to send it. Afterwards the holders erase their shares, once its last auction is open.
+    pub const KEY_GRACE: Duration = Duration::from_secs(600);
+
     /// Keys for the next epoch that a validator may make known at most, as that costs it nothing: one, and three more for
     /// disks that are lost and messages that cross.
     pub const VOTE_KEYS_MAX: u8 = 4;
@@ -152,6 +158,23 @@ impl Governance {
     /// The epoch of the newest auction key, in the making or made.
     pub fn key_epoch(&self) -> u64 {
         self.keys.last().map_or(0, |holders| holders.epoch)
+    }
+
+    /// Until when an auction may be opened under the key of `epoch`; none while no newer key is made.
+    pub fn key_serves_until(&self, epoch: u64) -> Option<Timestamp> {
+        let newer = self.keys.iter().filter(|holders| holders.epoch > epoch);
+        let made = newer.filter_map(|holders| holders.made).min()?;
+        Some(made.checked_add(Self::KEY_GRACE).unwrap_or(Timestamp::from_millis(u64::MAX)))
+    }
+
+    /// Takes up the holders of a key that is to be made. The oldest are let go beyond [`Governance::KEYS_MAX`], but never
+    /// the newest that is made: it serves until another is.
+    pub(crate) fn begin_key(&mut self, holders: KeyHolders) {
+        if self.keys.len() == Self::KEYS_MAX {
+            let serving = self.keys.iter().rposition(|holders| holders.made.is_some());
+            self.keys.remove(usize::from(serving == Some(0)));
+        }
+        self.keys.push(holders);
     }
 
     /// The tariff in force at `now`.

@@ -40,7 +40,7 @@
 //! | `RegisterEvse` | the operator; inside: the meter | none | never | `NoStation`, `NotTheOwner`, `Key`, `MeterNotInstalled`, `MeterBound`, `EmptyEvse` |
 //! | `KeyDeal`*, `KeyHandout`*, `KeyBlinding`*, `KeyComplaint`* | the validator it names | none | a step at 60 s: next attempt without the silent; the whole when other validators come: given up | `NoGeneration`, `NotTheValidator`, `Generation` |
 //! | `KeySolo`* | the only shareholder | none | never | `NoGeneration`, `NotTheValidator`, `NotAlone` |
-//! | `AuctionOpen` | the account that answers for the buyer | none | 120 s after the deadline: void | `NoEpochKey`, `NoArea`, `Deadline`, `AboveCap`, `NoRenewableCertificates`, `AuctionExists`, `BuyerKeyUsed`, `Intent` |
+//! | `AuctionOpen` | the account that answers for the buyer | none | 120 s after the deadline: void | `NoEpochKey`, `OldEpochKey`, `NoArea`, `Deadline`, `AboveCap`, `NoRenewableCertificates`, `AuctionExists`, `BuyerKeyUsed`, `Intent` |
 //! | `AuctionBid` | the station's owner | none | - | `NoAuction`, `NoStation`, `NotTheOwner`, `NoEvse`, `UnfitEvse`, `AuctionStep`, `BidTwice`, `NoArea`, `Bid` |
 //! | `AuctionRelease`* | the validator it names, of the key's holders | none | opened, then 300 s: void | `NoAuction`, `NotTheValidator`, `AuctionStep`, `Release` |
 //! | `AuctionOutcome`* | the buyer's account | none | awarded, then 120 s: void | `NoAuction`, `NotTheBuyer`, `AuctionStep`, `Outcome` |

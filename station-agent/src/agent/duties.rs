@@ -23,10 +23,7 @@ use ohmesh_ledger::{Auction, Block, Body, KeyGeneration, KeyHolders, Object, epo
 use ohmesh_units::{AccountId, AuctionId, Hash, Reader, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The duties of one validator.
@@ -47,8 +44,6 @@ pub(super) struct Duties {
     stored: Vec<KeyShares>,
     /// The epochs of the keys with which it releases.
     taken: BTreeSet<u64>,
-    /// When, in block time, this process first saw a newer key than that of an epoch on the ledger.
-    outlived: BTreeMap<u64, Timestamp>,
 }
 
 struct Dealing {
@@ -84,7 +79,6 @@ impl Duties {
             sealed: BTreeMap::new(),
             stored,
             taken: BTreeSet::new(),
-            outlived: BTreeMap::new(),
         })
     }
 
@@ -264,24 +258,20 @@ impl Duties {
         open: &BTreeSet<u64>,
     ) -> Result<(), AgentError> {
         let now = state.head().time;
-        let keys = &state.governance().keys;
-        let oldest = keys.first().map_or(0, |holders| holders.epoch);
-        let made = |epoch: &u64| state.epoch_key(*epoch).is_some();
-        let newest = keys.iter().rev().map(|holders| holders.epoch).find(made).unwrap_or(0);
-        let mut over = BTreeSet::new();
-        for epoch in self.stored.iter().map(KeyShares::epoch) {
-            let since = (epoch < newest).then(|| *self.outlived.entry(epoch).or_insert(now));
-            let is_given_up = matches!(state.object(&epoch_key_id(epoch)), Some((_, Object::Finished(_))));
-            if epoch < oldest || is_given_up || (!open.contains(&epoch) && is_outlived(since, now)) {
-                over.insert(epoch);
-            }
-        }
+        let governance = state.governance();
+        let is_over = |epoch: &u64| {
+            // The time of blocks only grows: no later one takes an auction that this one would refuse.
+            let is_outlived = governance.key_serves_until(*epoch).is_some_and(|until| until < now);
+            let is_given_up = matches!(state.object(&epoch_key_id(*epoch)), Some((_, Object::Finished(_))));
+            let counts = governance.holders(*epoch).is_some();
+            !counts || is_given_up || (is_outlived && !open.contains(epoch))
+        };
+        let over: BTreeSet<u64> = self.stored.iter().map(KeyShares::epoch).filter(is_over).collect();
         if over.is_empty() {
             return Ok(());
         }
         self.erase(disk, |shares| over.contains(&shares.epoch()))?;
         for epoch in over {
-            self.outlived.remove(&epoch);
             if self.taken.remove(&epoch) {
                 // It was taken up, so it is there.
                 let _ = self.role.on_retire(epoch);
@@ -327,11 +317,6 @@ impl Duties {
     }
 }
 
-/// Whether nobody opens an auction under a key any more, a newer one being on the ledger `since` then.
-fn is_outlived(since: Option<Timestamp>, now: Timestamp) -> bool {
-    since.and_then(|since| since.checked_add(LATECOMERS)).is_some_and(|until| until <= now)
-}
-
 impl<D: Disk> Agent<D> {
     /// Does what this validator owes after the newest block.
     pub(super) fn do_duties(&mut self, now: Timestamp) -> Result<(), AgentError> {
@@ -343,8 +328,5 @@ impl<D: Disk> Agent<D> {
 
 /// The file of key shares.
 const SHARES: &str = "auction-keys.log";
-/// How long after a newer key is on the ledger an auction may still be opened under the one before: a phone may have signed
-/// its intent just before, and be slow to send it.
-const LATECOMERS: Duration = Duration::from_secs(600);
 /// After how many blocks a release that has had no effect is sent again.
 const RESEND_BLOCKS: u64 = 5;

@@ -20,10 +20,15 @@ pub(super) fn open(draft: &mut Draft<'_>, buyer: AccountId, intent: &Intent) -> 
     let terms = &intent.terms;
     let id = intent.id();
     let key = epoch_key(draft, terms.key_epoch)?;
+    let now = draft.now;
+    let epoch = terms.key_epoch;
+    match draft.governance().key_serves_until(epoch) {
+        Some(until) if now > until => return Err(TransactionError::OldEpochKey { epoch, until, now }),
+        _ => {}
+    }
     let zone = draft.state.zone();
     zone.frame(terms.area).ok_or(TransactionError::NoArea(terms.area))?;
     let blocks_needed = blocks_needed(draft.epoch().validators.voters(), height(draft));
-    let now = draft.now;
     let in_time =
         terms.deadline > now && now.checked_add(BIDDING_MAX).is_some_and(|limit| terms.deadline <= limit);
     if !in_time || terms.blocks_min < blocks_needed || terms.blocks_min > BLOCKS_MAX {

@@ -73,10 +73,7 @@ fn new_auction_key(draft: &mut Draft<'_>, governance: &mut Governance, validator
         let finished = Finished::of(unmade, End::Past);
         draft.set_object(slot, Object::Finished(finished));
     }
-    if governance.keys.len() == Governance::KEYS_MAX {
-        governance.keys.remove(0);
-    }
-    governance.keys.push(KeyHolders::of(governance.epoch, validators));
+    governance.begin_key(KeyHolders::of(governance.epoch, validators));
     let zone = *draft.state.zone_id();
     let generation = key::first_generation(zone, governance.epoch, validators, draft.now);
     draft.add_own_object(Object::Generation(Box::new(generation)));

@@ -56,7 +56,7 @@ pub(super) fn blinding(
     generation.blindings.push(blinding.clone());
     if board.step() == Step::Complete {
         let key = board.finish()?;
-        draft.set_object(slot, Object::EpochKey(Box::new(key)));
+        finish(draft, slot, key);
     } else {
         go_on(draft, slot, generation, &board);
     }
@@ -88,7 +88,7 @@ pub(super) fn solo(draft: &mut Draft<'_>, sender: AccountId, key: &EpochKey) -> 
         return Err(TransactionError::NotAlone(key.epoch()));
     };
     validator(draft, sender, owner, key.epoch())?;
-    draft.set_object(slot, Object::EpochKey(Box::new(key.clone())));
+    finish(draft, slot, key.clone());
     Ok(())
 }
 
@@ -96,9 +96,18 @@ pub(super) fn solo(draft: &mut Draft<'_>, sender: AccountId, key: &EpochKey) -> 
 pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, generation: KeyGeneration) {
     let board = generation.board().expect("every message was accepted once");
     match board.finish() {
-        Ok(key) => draft.set_object(slot, Object::EpochKey(Box::new(key))),
+        Ok(key) => finish(draft, slot, key),
         Err(_) => again(draft, slot, &generation, &board.missing()),
     }
+}
+
+/// The key is made: from now on auctions are opened under it.
+fn finish(draft: &mut Draft<'_>, slot: u32, key: EpochKey) {
+    let mut governance = draft.governance().clone();
+    let holders = governance.keys.iter_mut().find(|holders| holders.epoch == key.epoch());
+    holders.expect("a key in the making is the newest").made = Some(draft.now);
+    draft.set_governance(governance);
+    draft.set_object(slot, Object::EpochKey(Box::new(key)));
 }
 
 /// The next attempt, without `culprits` as long as the others have more than two thirds of the stake; otherwise with all.

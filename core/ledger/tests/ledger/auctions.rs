@@ -87,7 +87,8 @@ impl Market {
     }
 
     fn generation(&self) -> Generation {
-        match self.town.state.object(&epoch_key_id(0)) {
+        let epoch = self.town.state.governance().key_epoch();
+        match self.town.state.object(&epoch_key_id(epoch)) {
             Some((_, Object::Generation(generation))) => generation.generation.clone(),
             other => panic!("{other:?}"),
         }
@@ -114,6 +115,7 @@ impl Market {
             }
         }
         let mut last = Vec::new();
+        self.shares.clear();
         for action in handouts {
             let Action::Handout(handout) = action else { panic!("{action:?}") };
             let n = u8::try_from(handout.validator.0).unwrap() + 1;
@@ -131,13 +133,14 @@ impl Market {
     }
 
     fn key(&self) -> EpochKey {
-        self.town.state.epoch_key(0).unwrap().clone()
+        let epoch = self.shares[0].epoch();
+        self.town.state.epoch_key(epoch).unwrap().clone()
     }
 
     pub fn terms(&self) -> Terms {
         Terms {
             zone: *self.town.state.zone_id(),
-            key_epoch: 0,
+            key_epoch: self.shares[0].epoch(),
             area: CELL.parse().unwrap(),
             energy: EnergyKwh::try_from(30).unwrap(),
             deadline: self.town.now.checked_add(Duration::from_secs(10)).unwrap(),
@@ -574,6 +577,84 @@ fn nobody_within_the_reserve_is_proven_too() {
     );
     market.town.ok(BUYER, Body::AuctionOutcome(outcome), &[]);
     assert_eq!(market.ended(id), End::NobodyEligible);
+}
+
+/// Other stakes, and with them another key. The old one opens auctions for ten minutes more, and those that it has opened
+/// are released by its holders.
+#[test]
+fn an_old_key_opens_auctions_for_ten_minutes_and_serves_those_to_their_end() {
+    let mut market = Market::with_key();
+    let (_, intent) = market.ask(market.terms());
+    let id = intent.id();
+    market.town.ok(BUYER, Body::AuctionOpen(intent), &[]);
+    let verified = market.auction(id).intent;
+    let bid = Box::new(market.bid(&verified, 81, 30_000));
+    market.town.ok(81, Body::AuctionBid { bid, evse: evse_of(81) }, &[]);
+    let restake = |market: &Market| {
+        let mut validators = market.town.state.validators().all().to_vec();
+        validators[3].stake -= 1;
+        let validators = Box::new(ValidatorSet::new(validators).unwrap());
+        Body::SetValidators { epoch: market.town.state.epoch().number, validators }
+    };
+    let change = restake(&market);
+    market.town.ok(1, change, &[1, 2, 3]);
+    assert_eq!(market.town.state.governance().key_serves_until(0), None, "no other key is made");
+    let old = market.shares.clone();
+    market.town.block_at(Duration::from_secs(600), Vec::new());
+    let old_terms =
+        Terms { deadline: market.town.now.checked_add(Duration::from_secs(1800)).unwrap(), ..market.terms() };
+    let (_, late) = market.ask(old_terms.clone());
+    let (_, too_late) = market.ask(old_terms);
+
+    market.make_key();
+    let made = market.town.now;
+    let until = made.checked_add(Governance::KEY_GRACE).unwrap();
+    assert_eq!(market.town.state.governance().key_serves_until(0), Some(until));
+    assert_eq!(market.town.state.governance().key_serves_until(1), None);
+    // The time to release is over for the first auction; the second is opened in the last moment.
+    assert_eq!(market.ended(id), End::TimedOut);
+    let id = late.id();
+    let before = Governance::KEY_GRACE.checked_sub(Duration::from_secs(1)).unwrap();
+    market.town.block_at(before, Vec::new());
+    market.town.ok(BUYER, Body::AuctionOpen(late), &[]);
+    assert_eq!(market.town.now, until);
+    let now = until.checked_add(Duration::from_secs(1)).unwrap();
+    let refused = TransactionError::OldEpochKey { epoch: 0, until, now };
+    assert_eq!(market.town.try_one(BUYER, Body::AuctionOpen(too_late), &[]), Err(refused));
+    let (_, newer) = market.ask(market.terms());
+    market.town.ok(BUYER, Body::AuctionOpen(newer), &[]);
+
+    let auction = market.auction(id);
+    let key = market.town.state.epoch_key(0).unwrap().clone();
+    let bid = Bid::create(&auction.intent, &key, station_of(80), PriceTick(20_000), &mut market.rng);
+    market.town.ok(80, Body::AuctionBid { bid: Box::new(bid.unwrap()), evse: evse_of(80) }, &[]);
+    let due = auction.intent.terms().deadline.since(market.town.now).unwrap();
+    market.town.block_at(due, Vec::new());
+    let bids = market.auction(id).bids;
+    for (n, shares) in (1..=3).zip(&old) {
+        let release = Release::create(shares, &key, &auction.intent, &bids, &mut market.rng).unwrap();
+        market.town.ok(n, Body::AuctionRelease(Box::new(release)), &[]);
+    }
+    assert!(market.auction(id).opening.is_some(), "by the shares of the old key");
+}
+
+/// Whoever changes the validators again and again, so that no key is ever made, leaves the last one that was.
+#[test]
+fn the_key_that_serves_keeps_its_holders_until_another_is_made() {
+    let mut market = Market::with_key();
+    for n in 0..6 {
+        let mut validators = market.town.state.validators().all().to_vec();
+        validators[3].stake = 9 - n;
+        let validators = Box::new(ValidatorSet::new(validators).unwrap());
+        let epoch = market.town.state.epoch().number;
+        market.town.ok(1, Body::SetValidators { epoch, validators }, &[1, 2, 3]);
+        market.town.block(Vec::new());
+    }
+    let governance = market.town.state.governance();
+    let epochs: Vec<u64> = governance.keys.iter().map(|holders| holders.epoch).collect();
+    assert_eq!(epochs, [0, 4, 5, 6]);
+    let (_, intent) = market.ask(market.terms());
+    market.town.ok(BUYER, Body::AuctionOpen(intent), &[]);
 }
 
 #[test]
