@@ -15,7 +15,8 @@
 //! commands for outlets that are not as they should be.
 //!
 //! What holds an outlet: an award that was accepted, until it ends or its car has been charged. A bid holds nothing, so a
-//! station may win more often than it has outlets: it accepts only what it can serve.
+//! station may win more often than it has outlets: it accepts only what it can serve. An award that a restart finds in
+//! the blocks it has missed is accepted before the charger is heard: the outlet was free when it was bid for.
 //!
 //! What a buyer must prove: its connection's key is the one that the award named. A new connection of that key (a phone
 //! that slept) carries the sale on; what was signed for another connection is refused by the session.
@@ -98,7 +99,7 @@ struct Outlet {
 impl Seller {
     /// Opens a seller at the newest decided state, from its newest snapshot if it has one. The effects are to be
     /// performed as those of [`Seller::handle`]; then it wants every block after [`Seller::height`], and the state of each
-    /// outlet ([`Input::Outlet`]): until it has heard of one, it does not sell there.
+    /// outlet ([`Input::Outlet`]): until it has heard of one, it does not bid there.
     pub fn open(
         setup: Setup,
         state: &State,
@@ -187,8 +188,16 @@ impl Seller {
 
     /// Whether the outlet could be sold now.
     pub fn is_free(&self, evse: &EvseId) -> bool {
-        let held = self.sales.values().any(|sale| sale.kept.evse == *evse && sale.holds());
-        self.outlets.get(evse).is_some_and(Outlet::is_idle) && !held
+        self.outlets.get(evse).is_some_and(Outlet::is_idle) && !self.is_held(evse)
+    }
+
+    /// Whether nothing has been heard of the outlet since the start, and no sale has it.
+    fn is_unheard(&self, evse: &EvseId) -> bool {
+        self.outlets.get(evse).is_some_and(Outlet::is_unheard) && !self.is_held(evse)
+    }
+
+    fn is_held(&self, evse: &EvseId) -> bool {
+        self.sales.values().any(|sale| sale.kept.evse == *evse && sale.holds())
     }
 
     /// Takes in what happened at `now`.
@@ -330,6 +339,12 @@ impl Outlet {
             && self.registered.is_some()
             && self.running.is_none()
             && self.state == EvseState::Available
+    }
+
+    /// Registered as it is set up, and not heard of yet.
+    fn is_unheard(&self) -> bool {
+        let is_unknown = !self.online && self.state == EvseState::Unknown;
+        is_unknown && self.registered.is_some() && self.running.is_none()
     }
 
     /// Whether it meets what an intent asks.

@@ -11,6 +11,8 @@ mod export;
 mod govern;
 #[path = "ledger_commands/join.rs"]
 mod join;
+#[path = "ledger_commands/resolve.rs"]
+mod resolve;
 #[path = "ledger_commands/snapshot.rs"]
 mod snapshot;
 #[path = "ledger_commands/verify.rs"]

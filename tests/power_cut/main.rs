@@ -10,6 +10,7 @@ mod agent;
 mod faults;
 mod folder;
 mod phone;
+mod seller;
 
 use ohmesh_tests::power_cut::{Image, Style, Table, Trace, Verdict};
 use rand_chacha::ChaCha20Rng;

@@ -3,7 +3,8 @@
 //! What it is: a [`Trace`] of what a program asked of its files, recorded either at our own [`Disk`](station_agent::disk::Disk)
 //! ([`Recorder`]) or below the C library, where SQLite and a real folder can be seen ([`syscalls`]); and from it, for any
 //! instant and [`Style`] of damage, the [`Image`] of the files that a disk may come back with. [`Town`] and [`Phone`] are the
-//! workloads: agents that decide blocks, a phone that keeps proofs and signs; [`shop`] is a phone that buys.
+//! workloads: agents that decide blocks, a phone that keeps proofs and signs; [`shop`] is a phone that buys, [`Sales`] an
+//! agent that sells.
 //!
 //! What it never does: cut the power of a machine. A disk that acknowledges a flush and forgets it cannot be seen from
 //! here; [`Trace::without_syncs`] plays one, to show that the checks would notice.
@@ -11,7 +12,7 @@
 //! How data moves:
 //!
 //! ```text
-//!  Town ------Disk--> Recorder --+                                   +--> reopen: readable? all acknowledged? goes on?
+//!  Town, Sales -Disk-> Recorder -+                                   +--> reopen: readable? all acknowledged? goes on?
 //!                                +--> Trace --cut, Style, seed--> Image                                        |
 //!  Phone --SQLite--> recorder.c -+      ^                                                        Table <-------+
 //!                                       '-- Acknowledged(n): n things had been said to somebody by then
@@ -25,6 +26,7 @@ mod image;
 mod phone;
 mod purchases;
 mod recorder;
+mod sales;
 pub mod syscalls;
 mod table;
 mod town;
@@ -34,6 +36,7 @@ pub use image::{Image, Style};
 pub use phone::{Op, Phone, Seen, script};
 pub use purchases::{Bought, open_purchases, shop};
 pub use recorder::{Fault, Recorder};
+pub use sales::{Outside, Sales};
 pub use table::{Table, Verdict};
 pub use town::{Promises, Told, Town, Word};
 pub use trace::{FileId, Step, Trace};

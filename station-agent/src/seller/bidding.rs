@@ -182,6 +182,7 @@ impl Seller {
         let (connectors, power_min) = (terms.connectors.bits(), terms.power_min);
         let free = Some(bid_for).filter(|evse| self.is_free(evse));
         let free = free.or_else(|| self.free_outlet(station, connectors, power_min));
+        let free = free.or_else(|| Some(bid_for).filter(|evse| self.is_unheard(evse)));
         let (Some(evse), Some(award)) = (free.filter(|_| self.sales.len() < SALES_MAX), &auction.award)
         else {
             return self.note(SellerEvent::Unserved { auction: id, station });

@@ -5,12 +5,16 @@ use crate::{
     join::{Running, shown, town, until},
     json, ok, refused,
 };
-use ohmesh_ledger::{Answer, Asset, Body, Query, SignedTransaction, Transaction, ZoneFile};
-use ohmesh_mesh::{Clock, Endpoint, SystemClock};
-use ohmesh_units::{AccountId, Canonical, Hash, Position, PublicKey, SigningKey, StationId};
+use ohmesh_ledger::{
+    Answer, Asset, Body, Object, Proof, ProvenAccount, Query, SignedTransaction, Transaction, ZoneFile,
+    proven_object,
+};
+use ohmesh_mesh::{Clock, Endpoint, Peer, SystemClock};
+use ohmesh_units::{AccountId, Canonical, Hash, Position, SigningKey, StationId};
 use serde_json::Value;
 use station_agent::{daemon::limits, key_file, zone_file};
 use std::{
+    cell::Cell,
     net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
@@ -20,40 +24,47 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A folder with a zone of one agent, which runs.
-struct Zone<'p> {
-    path: &'p Path,
+pub(crate) struct Zone<'p> {
+    pub(crate) path: &'p Path,
     address: SocketAddr,
+    /// How many transactions no command has made.
+    sent: Cell<u128>,
 }
 
-impl Zone<'_> {
+impl<'p> Zone<'p> {
+    /// The zone in a folder whose agent listens there.
+    pub(crate) fn new(path: &'p Path, address: SocketAddr) -> Self {
+        Self { path, address, sent: Cell::new(0) }
+    }
+
     /// `zone propose FILE --key KEY` and these words.
     fn args<'a>(file: &'a str, key: &'a str, words: &[&'a str]) -> Vec<&'a str> {
         [&["zone", "propose", file, "--force", "--key", key][..], words].concat()
     }
 
-    fn propose(&self, file: &str, key: &str, words: &[&str]) -> String {
+    pub(crate) fn propose(&self, file: &str, key: &str, words: &[&str]) -> String {
         ok(&Self::args(file, key, words), self.path)
     }
 
     /// The proposal is refused: 1 by what it says, 2 by how it is said.
-    fn refuse(&self, key: &str, words: &[&str], code: i32) -> String {
+    pub(crate) fn refuse(&self, key: &str, words: &[&str], code: i32) -> String {
         let said = refused(&Self::args("bad.toml", key, words), self.path, code);
         assert!(!self.path.join("bad.toml").exists(), "{words:?} left a file");
         said
     }
 
-    fn sign(&self, file: &str, key: &str) -> String {
+    pub(crate) fn sign(&self, file: &str, key: &str) -> String {
         ok(&["zone", "sign", file, "--key", key], self.path)
     }
 
-    fn submit(&self, file: &str) -> String {
+    pub(crate) fn submit(&self, file: &str) -> String {
         let done = ok(&["zone", "submit", file], self.path);
         assert!(done.starts_with("applied\n") && done.contains("proven     at height "), "{done}");
         done
     }
 
     /// Nobody's ledger takes it, and the agent says why.
-    fn not_taken(&self, file: &str) -> String {
+    pub(crate) fn not_taken(&self, file: &str) -> String {
         let said = refused(&["zone", "submit", file], self.path, 1);
         assert!(said.contains("refuses"), "{said}");
         said
@@ -63,35 +74,67 @@ impl Zone<'_> {
         json(&["ledger", "status"], self.path)
     }
 
-    fn file(&self) -> ZoneFile {
+    pub(crate) fn file(&self) -> ZoneFile {
         zone_file::read(&self.path.join("zone.toml")).unwrap()
     }
 
-    fn key(&self, name: &str) -> SigningKey {
+    pub(crate) fn key(&self, name: &str) -> SigningKey {
         key_file::read(&self.path.join(format!("{name}.key"))).unwrap()
     }
 
     /// Applies transactions of these keys, which no command makes.
-    fn apply(&self, bodies: Vec<(&str, Body)>) {
+    pub(crate) fn apply(&self, bodies: Vec<(&str, Body)>) {
         let zone = self.file().zone;
-        let sign = |(n, (name, body)): (u128, (&str, Body))| {
-            let key = self.key(name);
+        let sign = |(name, body): (&str, Body)| {
+            let (key, n) = (self.key(name), self.sent.get() + 1);
+            self.sent.set(n);
             let valid_until = SystemClock.now().checked_add(Duration::from_secs(3_600)).unwrap();
             let sender = AccountId::of(&key.public());
             Transaction { zone: zone.id(), sender, number: n, valid_until, body }.sign(&[&key])
         };
-        let signed: Vec<SignedTransaction> = (1..).zip(bodies).map(sign).collect();
-        let agent = zone.validators.at(0).unwrap().key;
+        let signed: Vec<SignedTransaction> = bodies.into_iter().map(sign).collect();
+        self.asking(async |peer| submit_all(peer, signed).await);
+    }
+
+    /// The object with this id, proven; none if the agent shows none.
+    pub(crate) fn object(&self, id: Hash) -> Option<Object> {
+        let Answer::Proofs(head, proofs) = self.ask(Query::Object(id)) else { panic!("asked for an object") };
+        proofs.first().map(|proof| proven_object(proof, &head.0).unwrap())
+    }
+
+    /// The account of a key, proven; none if the agent shows none.
+    pub(crate) fn account(&self, name: &str) -> Option<ProvenAccount> {
+        let (zone, key) = (self.file().zone, self.key(name).public());
+        let id = AccountId::of(&key);
+        let Answer::Proofs(head, proofs) = self.ask(Query::Account(id)) else {
+            panic!("asked for an account")
+        };
+        let proofs: Vec<Proof> = proofs.into_iter().map(|proof| proof.with_owner(&key)).collect();
+        let voters = zone.validators.voters();
+        let proven =
+            |proofs: &Vec<Proof>| ProvenAccount::verify(&zone.id(), voters, &id, *head, proofs).unwrap();
+        Some(proofs).filter(|proofs| !proofs.is_empty()).as_ref().map(proven)
+    }
+
+    fn ask(&self, query: Query) -> Answer {
+        self.asking(async |peer| Answer::decode(&peer.request(&query.encode()).await.unwrap()).unwrap())
+    }
+
+    /// Does something over a connection to the agent.
+    fn asking<T>(&self, act: impl AsyncFnOnce(&Peer) -> T) -> T {
+        let agent = self.file().zone.validators.at(0).unwrap().key;
+        let bind = SocketAddr::from(([0, 0, 0, 0], 0));
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(submit_all(self.address, agent, signed));
+        runtime.block_on(async {
+            let endpoint = Endpoint::builder(key_file::generate().unwrap()).bind(bind).limits(limits());
+            let endpoint = endpoint.start().unwrap();
+            let peer = endpoint.connect(self.address, agent).await.unwrap();
+            act(&peer).await
+        })
     }
 }
 
-async fn submit_all(address: SocketAddr, agent: PublicKey, all: Vec<SignedTransaction>) {
-    let bind = SocketAddr::from(([0, 0, 0, 0], 0));
-    let endpoint =
-        Endpoint::builder(key_file::generate().unwrap()).bind(bind).limits(limits()).start().unwrap();
-    let peer = endpoint.connect(address, agent).await.unwrap();
+async fn submit_all(peer: &Peer, all: Vec<SignedTransaction>) {
     for signed in all {
         let (id, start) = (signed.transaction.id(), Instant::now());
         let mut query = Query::Submit(Box::new(signed));
@@ -114,7 +157,7 @@ fn every_word_of_the_zones_people_is_carried_out_or_refused() {
     let address = town(path)[0];
     let mut agent = Running::start(path, 0);
     until("no block", path, &["ledger", "status"], |found| found["height"].as_u64() >= Some(1));
-    let zone = Zone { path, address };
+    let zone = Zone::new(path, address);
     proposals(&zone);
     price_cap(&zone);
     rules(&zone);
@@ -137,6 +180,9 @@ fn proposals(zone: &Zone<'_>) {
         zone.refuse("0.key", words, 2);
     }
     assert!(zone.refuse("nobody.key", &["bond", "1"], 1).contains("nobody.key"));
+    let sender = AccountId::of(&zone.key("regulator").public()).to_string();
+    let said = zone.refuse("regulator.key", &["rules", "--bond", "10"], 1);
+    assert!(said.contains("shows no account") && said.contains(&sender), "{said}");
     let none = refused(&["zone", "sign", "none.toml", "--key", "0.key"], zone.path, 1);
     assert!(none.contains("none.toml"), "{none}");
     std::fs::write(zone.path.join("text.toml"), "signed_transaction = \"AAAA\"").unwrap();
@@ -202,7 +248,7 @@ fn rules(zone: &Zone<'_>) {
         );
     }
     zone.refuse("0.key", &["rules", "--fee", "much"], 2);
-    let made = zone.propose("rules.toml", "regulator.key", &["rules", "--bond", "10"]);
+    let made = zone.propose("rules.toml", "distributor.key", &["rules", "--bond", "10"]);
     assert!(made.contains("validators by stake: 0 of 1; not signed by a0"), "{made}");
     zone.not_taken("rules.toml");
     let made = zone.propose("rules.toml", "0.key", &["rules", "--bond", "10"]);

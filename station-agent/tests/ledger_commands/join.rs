@@ -48,6 +48,11 @@ pub(crate) fn until(what: &str, folder: &Path, args: &[&str], good: impl Fn(&Val
 
 /// Keys, configurations and a zone of one validator; where the two agents listen.
 pub(crate) fn town(path: &Path) -> Vec<SocketAddr> {
+    town_with(path, &[])
+}
+
+/// The same, and what more there is to say of the zone.
+pub(crate) fn town_with(path: &Path, more: &[&str]) -> Vec<SocketAddr> {
     let sockets: Vec<UdpSocket> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
     let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
     for (n, address) in addresses.iter().enumerate() {
@@ -64,12 +69,13 @@ pub(crate) fn town(path: &Path) -> Vec<SocketAddr> {
     new.extend(["--agent-name", "a0", "--address", &address, "--tariff", "80000"]);
     new.extend(["--treasurer", &treasurer, "--distributor", &distributor, "--regulator", &regulator]);
     new.extend(["--corner", "52.3,13.0", "--corner", "52.7,13.0", "--corner", "52.5,13.8"]);
+    new.extend(more);
     ok(&new, path);
     addresses
 }
 
 /// Makes a key file and gives its public key.
-fn public(path: &Path, name: &str) -> String {
+pub(crate) fn public(path: &Path, name: &str) -> String {
     json(&["key", "new", &format!("{name}.key")], path)["public_key"].as_str().unwrap().to_owned()
 }
 

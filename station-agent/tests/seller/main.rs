@@ -51,6 +51,15 @@ fn assert_paid(world: &World, phones: &[Phone]) {
 
 /// Two buyers at once, each at its own station.
 fn two_sales(world: &mut World) -> [Phone; 2] {
+    let mut phones = two_bids(world);
+    for phone in &mut phones {
+        phone.award(world);
+    }
+    phones
+}
+
+/// Two buyers whose auctions are over and not decided.
+fn two_bids(world: &mut World) -> [Phone; 2] {
     let mut phones = [Phone::new(70, 0), Phone::new(71, 1)];
     for phone in &mut phones {
         phone.ask(world);
@@ -61,9 +70,6 @@ fn two_sales(world: &mut World) -> [Phone; 2] {
     }
     assert_eq!(world.seller().open_bids(), 4);
     world.pass(&mut phones, 18);
-    for phone in &mut phones {
-        phone.award(world);
-    }
     phones
 }
 
@@ -124,6 +130,40 @@ fn a_seller_that_was_down_for_a_while_reads_the_blocks_it_missed() {
     world.restart();
     world.until_over(&mut phones);
     assert_paid(&world, &phones);
+}
+
+#[test]
+fn an_award_that_was_decided_while_the_seller_was_down_is_accepted() {
+    let mut world = World::new();
+    let mut phones = two_bids(&mut world);
+    world.kill();
+    for phone in &mut phones {
+        phone.award(&mut world);
+    }
+    // It hears the blocks before it hears its chargers.
+    world.restart();
+    assert_eq!(world.seller().sales().count(), 2);
+    world.until_over(&mut phones);
+    assert_paid(&world, &phones);
+}
+
+#[test]
+fn of_two_awards_for_one_outlet_that_were_decided_meanwhile_one_is_accepted() {
+    let mut world = World::new();
+    let mut phones = [Phone::new(70, 0), Phone::new(71, 0)];
+    for phone in &mut phones {
+        phone.is_silent = true;
+        phone.ask(&mut world);
+    }
+    world.pass(&mut phones, 22);
+    world.kill();
+    for phone in &mut phones {
+        phone.award(&mut world);
+    }
+    world.restart();
+    assert_eq!(world.seller().sales().count(), 1);
+    let unserved = world.notes.iter().filter(|note| matches!(note, SellerEvent::Unserved { .. })).count();
+    assert_eq!(unserved, 1, "one outlet, one award taken");
 }
 
 #[test]

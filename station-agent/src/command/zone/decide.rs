@@ -29,7 +29,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 pub(in crate::command) struct Propose {
     /// The proposal file to make.
     file: PathBuf,
-    /// The key of the sender, who signs at once and pays; a validator's, the distributor's or a regulator's.
+    /// The key of the sender, who signs at once and pays: a validator's, the distributor's, or another that has an account.
     #[arg(long, default_value = "agent.key")]
     key: PathBuf,
     /// Hours until it can no longer be applied, 1 to 24.
@@ -177,6 +177,7 @@ pub(super) fn propose(args: Propose, json: bool) -> eyre::Result<()> {
         let body = args.kind.body(&key, &zone, &known, (header.time, valid_until))?;
         known.contract = contract(&mut contact, &body).await?;
         has_station(&mut contact, &body).await?;
+        has_account(&mut contact, &key).await?;
         let signed = transaction(&zone, &key, valid_until, body)?;
         // What cannot be decoded again cannot be carried.
         let signed = Verified::one(&zone.id(), signed)?.signed().clone();
@@ -266,6 +267,15 @@ async fn contract(
         (_, Some(Object::Contract(contract))) => Ok(Some(contract)),
         (_, Some(Object::Finished(_))) => bail!("contract {contract} has ended"),
         _ => bail!("{} shows no contract {contract}", contact.agent()),
+    }
+}
+
+/// Refuses a sender without an account: whoever signs for it would sign for nothing.
+async fn has_account(contact: &mut Contact, key: &SigningKey) -> eyre::Result<()> {
+    let account = AccountId::of(&key.public());
+    match contact.object(account.into()).await? {
+        (_, Some(Object::Account(_))) => Ok(()),
+        _ => bail!("{} shows no account {account}: --key is to be the key of one", contact.agent()),
     }
 }
 
