@@ -1,5 +1,6 @@
 //! The command line. Each command is one file; what it prints for people it also prints as JSON.
 
+mod auction;
 mod charger;
 mod check_config;
 mod instant;
@@ -50,6 +51,9 @@ enum Command {
     /// Ask about the ledger, verify it, export from it.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Recompute an auction from the ledger's bytes, or export it for a second verifier.
+    #[command(subcommand)]
+    Auction(auction::AuctionCommand),
 }
 
 /// Runs the command line of this process: 0 when all went well, 1 when something failed or a check did not hold, 2 for
@@ -65,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Charger(command) => charger::run(command, cli.json),
         Command::Station(command) => station::run(command, cli.json),
         Command::Ledger(command) => ledger::run(command, cli.json),
+        Command::Auction(command) => auction::run(command, cli.json),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

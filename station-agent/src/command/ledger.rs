@@ -9,6 +9,8 @@ mod status;
 mod verify;
 mod votes;
 
+pub(super) use replay::{Bad, Replay, Seen, replay};
+
 use clap::Subcommand;
 
 #[derive(Subcommand)]

@@ -2,10 +2,11 @@
 
 use ohmesh_ledger::{
     Asset, Block, Body, Certificate, Chunk, Distributor, HandOver, Header, KeyGroup, Object, Part, Rules,
-    SignedTransaction, State, Transaction, Validator, ValidatorSet, Verified, Vote, VoteKind, Zone, ZoneFile,
+    SignedTransaction, State, Transaction, Validator, ValidatorSet, Verified, Vote, VoteKind, Zone, ZoneArea,
+    ZoneFile,
 };
 use ohmesh_units::{
-    AccountId, Canonical, Energy, EvseId, Hash, Money, Position, Power, Price, PublicKey, SigningKey,
+    AccountId, Canonical, Energy, EvseId, Frame, Hash, Money, Position, Power, Price, PublicKey, SigningKey,
     StationId, Timestamp,
 };
 use station_agent::{
@@ -17,6 +18,8 @@ use std::{path::Path, time::Duration};
 
 /// A quarter of an hour.
 pub(crate) const SLOT_MS: u64 = 15 * 60 * 1000;
+/// The one area of its auctions.
+pub(crate) const CELL: &str = "861f1d48fffffff";
 /// When the zone was made: the beginning of a slot.
 pub(crate) const CREATED_MS: u64 = 2_000_000 * SLOT_MS;
 
@@ -48,7 +51,7 @@ pub(crate) fn meter() -> SigningKey {
 }
 
 pub(crate) struct Chain {
-    state: State,
+    pub(crate) state: State,
     votes: Vec<SigningKey>,
     /// Every block with its certificate.
     pub(crate) blocks: Vec<(Block, Certificate)>,
@@ -68,6 +71,7 @@ impl Chain {
         });
         let corner = |lat, lon| Position::from_e7(lat, lon).unwrap();
         let one = |key: PublicKey| KeyGroup { threshold: 1, keys: vec![key] };
+        let frame = Frame { origin: corner(900_000, 900_000), step_e7: 1_000, cos_q16: 1 << 16 };
         let zone = Zone {
             name: name.to_owned(),
             currency: "EUR".parse().unwrap(),
@@ -78,7 +82,7 @@ impl Chain {
                 key: distributor().public(),
                 tariff: Price::from_micro_per_kwh(80_000),
             },
-            areas: Vec::new(),
+            areas: vec![ZoneArea { area: CELL.parse().unwrap(), frame }],
             regulators: Some(one(regulator().public())),
             rules: Rules { epoch_ms: 3_600_000, ..Rules::default() },
             validators: ValidatorSet::new(validators.collect()).unwrap(),

@@ -81,8 +81,8 @@ pub(super) fn run(args: &Export, json: bool) -> eyre::Result<()> {
     let signature = signature.ok_or_else(unsigned)?;
     let mut totals = Ok(Totals::new(order.clone()));
     let is_json = json || args.format == Format::Json;
-    let replayed = replay(&args.data, zone.clone(), is_json, |applied| {
-        for sale in &applied.sales {
+    let replayed = replay(&args.data, zone.clone(), is_json, |good| {
+        for sale in &good.applied.sales {
             add(&mut totals, &session(sale));
         }
     })?;

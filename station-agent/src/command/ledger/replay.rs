@@ -5,7 +5,7 @@ use super::folder::{self, BLOCKS, Frozen, HAND_OVERS, Segment, Tail};
 use crate::record_log::{LogError, RecordLog};
 use eyre::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ohmesh_ledger::{Applied, Certificate, Header, State, Zone, open_block};
+use ohmesh_ledger::{Applied, Block, Certificate, Header, State, Zone, open_block};
 use ohmesh_units::{BlockId, Canonical, Hash, Reader};
 use serde::Serialize;
 use std::{
@@ -14,12 +14,22 @@ use std::{
     path::Path,
 };
 
+/// A good block, shown just before what it changes is made.
+pub(in crate::command) struct Seen<'a> {
+    /// The block.
+    pub(in crate::command) block: &'a Block,
+    /// The state that it was executed on.
+    pub(in crate::command) before: &'a State,
+    /// What it changes.
+    pub(in crate::command) applied: &'a Applied,
+}
+
 /// A block log that was executed as far as it is good.
-pub(super) struct Replay {
+pub(in crate::command) struct Replay {
     /// The state after the last good block.
-    pub(super) state: State,
+    pub(in crate::command) state: State,
     /// The height of the snapshot from which it was executed; none: from genesis.
-    pub(super) from: Option<u64>,
+    pub(in crate::command) from: Option<u64>,
     /// Blocks before that snapshot, which no state is there to execute on: only their frames were checked.
     pub(super) skipped: u64,
     /// The header of the last good block, with its certificate; none if there is no block.
@@ -46,27 +56,27 @@ pub(super) struct Replay {
     /// The first bad snapshot.
     pub(super) bad_snapshot: Option<Bad>,
     /// What is wrong with the blocks or the hand-overs, if anything is.
-    pub(super) bad: Option<Bad>,
+    pub(in crate::command) bad: Option<Bad>,
     /// What is behind the last whole block, if anything is.
     pub(super) tail: Option<Tail>,
 }
 
 /// The first thing that is wrong.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Bad {
+pub(in crate::command) struct Bad {
     /// The height at which it is.
-    pub(super) height: u64,
+    pub(in crate::command) height: u64,
     /// What it is.
-    pub(super) reason: String,
+    pub(in crate::command) reason: String,
 }
 
-/// Executes the log in the folder `path` of an agent of `zone`. `seen` is shown what every good block changes. An error means
-/// that there is nothing to execute: no such folder, or another zone's.
-pub(super) fn replay(
+/// Executes the log in the folder `path` of an agent of `zone`. `seen` is shown every good block. An error means that there
+/// is nothing to execute: no such folder, or another zone's.
+pub(in crate::command) fn replay(
     path: &Path,
     zone: Zone,
     is_silent: bool,
-    mut seen: impl FnMut(&Applied),
+    mut seen: impl FnMut(&Seen<'_>),
 ) -> eyre::Result<Replay> {
     let segments = folder::segments(path)?;
     let progress = progress(segments.iter().map(|segment| segment.bytes).sum(), is_silent)?;
@@ -76,8 +86,8 @@ pub(super) fn replay(
         if segment.first > replay.state.head().height + 1 && !replay.restore(path, segment)? {
             break;
         }
-        replay.run(path, segment, &mut |applied, bytes| {
-            seen(applied);
+        replay.run(path, segment, &mut |good, bytes| {
+            seen(good);
             progress.inc(bytes);
         })?;
         if replay.bad.is_some() {
@@ -172,7 +182,7 @@ impl Replay {
         &mut self,
         folder: &Path,
         segment: &Segment,
-        seen: &mut impl FnMut(&Applied, u64),
+        seen: &mut impl FnMut(&Seen<'_>, u64),
     ) -> eyre::Result<()> {
         let mut disk = Frozen::new(folder);
         let seed = Hash::from(*self.state.zone_id());
@@ -182,8 +192,9 @@ impl Replay {
                 self.skipped += 1;
                 return Ok(());
             }
-            let applied = self.block(payload).map_err(Stop::Block)?;
-            seen(&applied, payload.len() as u64);
+            let (block, applied) = self.block(payload).map_err(Stop::Block)?;
+            let good = Seen { block: &block, before: &self.state, applied: &applied };
+            seen(&good, payload.len() as u64);
             self.state.apply(applied);
             self.check_snapshot(folder);
             self.is_audited = self.state.head().height.is_multiple_of(AUDIT_BLOCKS);
@@ -208,7 +219,7 @@ impl Replay {
     }
 
     /// Opens, executes and checks one block with its certificate, and counts it; the error is for people.
-    fn block(&mut self, payload: &[u8]) -> Result<Applied, String> {
+    fn block(&mut self, payload: &[u8]) -> Result<(Block, Applied), String> {
         let state = &self.state;
         let mut reader = Reader::new(payload);
         let (Some(bytes), Some(certificate)) = (reader.record(), reader.record()) else {
@@ -229,8 +240,8 @@ impl Replay {
         if block.header.next_voters.is_some() {
             self.ends.insert(block.header.epoch, block.header.id());
         }
-        self.head = Some((block.header, certificate));
-        Ok(applied)
+        self.head = Some((block.header.clone(), certificate));
+        Ok((block, applied))
     }
 
     /// Compares the snapshot of the height that has been reached, if there is one, with the state.
