@@ -18,6 +18,8 @@ mod governance;
 mod hand_overs;
 #[path = "ledger/journals.rs"]
 mod journals;
+#[path = "ledger/keys.rs"]
+mod keys;
 #[path = "ledger/machine.rs"]
 mod machine;
 #[path = "ledger/model.rs"]

@@ -205,10 +205,35 @@ fn vote_keys_that_are_refused() {
     }
     // Nor later, to the one who voted with it two epochs ago.
     town.block_at(DAY, Vec::new());
-    let body = Body::VoteKey { epoch: 2, key: vote_key(1).public() };
-    let old = town.transaction(1, body).sign(&[&key(1), &vote_key(1)]);
+    let old = town.transaction(1, body(2, &vote_key(1))).sign(&[&key(1), &vote_key(1)]);
     assert_eq!(town.block(vec![old]), [used(&vote_key(1))]);
     assert_eq!(town.state.validators().at(0).unwrap().vote, key(NEXT_VOTE + 9).public());
+    // Nor is a key of a later epoch ever used again. One that was made known, but never voted with, still may be.
+    town.ok(1, body(2, &mine), &[NEXT_VOTE]);
+    town.block_at(DAY, Vec::new());
+    assert_eq!(town.state.validators().at(0).unwrap().vote, mine.public());
+    let past = key(NEXT_VOTE + 9);
+    let again = town.transaction(1, body(3, &past)).sign(&[&key(1), &past]);
+    assert_eq!(town.block(vec![again]), [used(&past)]);
+    let newcomers =
+        changed(&town, |all| all.push(Validator { vote: past.public(), ..validator(NEWCOMER, 10) }));
+    assert_eq!(town.try_one(BUYER, newcomers, &QUORUM), Err(used(&past)));
+}
+
+/// Whoever is left out votes with nothing, so the key that it made known is free for another.
+#[test]
+fn a_decision_forgets_the_next_vote_keys_of_those_it_leaves_out() {
+    let mut town = town();
+    let next = key(NEXT_VOTE);
+    let make_known = |town: &mut Town, n: u8| {
+        town.transaction(n, Body::VoteKey { epoch: 1, key: next.public() }).sign(&[&key(n), &next])
+    };
+    let body = changed(&town, |all| all.truncate(3));
+    let leave_out = town.signed(BUYER, body, &QUORUM);
+    let block = vec![make_known(&mut town, 4), leave_out, make_known(&mut town, 2)];
+    assert_eq!(town.block(block), []);
+    let votes = town.state.validators().all().iter().map(|one| one.vote);
+    assert_eq!(votes.collect::<Vec<_>>(), [&vote_key(1), &next, &vote_key(3)].map(SigningKey::public));
 }
 
 /// Making a key known is free, so it is not endless.
@@ -374,6 +399,21 @@ fn a_conviction_burns_the_whole_bond_and_takes_the_seat() {
     assert_eq!(town.holding(Journal::Energy, 4).held, 50);
 }
 
+/// Whoever has its whole bond back still has its seat to lose.
+#[test]
+fn a_conviction_takes_the_seat_of_one_whose_bond_is_empty() {
+    let mut town = town();
+    town.ok(4, Body::Bond { amount: 1_000 }, &[]);
+    town.ok(4, Body::Unbond { amount: 1_000 }, &[]);
+    town.block_at(28 * DAY, Vec::new());
+    assert_eq!((bond_of(&town, 4).held(), town.state.epoch().number), (0, 1));
+    let body = equivocation(&town, 1, 3, &vote_key(4));
+    town.ok(BUYER, body, &[]);
+    assert_eq!(accounts(town.state.validators()), [1, 2, 3].map(account));
+    assert_eq!((bond_of(&town, 4).convicted, burned(&town)), (Some(1), 0));
+    assert_eq!(town.state.totals().pendings_ended, [0, 1, 0], "I4 it had ended before");
+}
+
 #[test]
 fn two_proposals_for_one_round_convict_too_and_late() {
     let mut town = town();
@@ -468,12 +508,17 @@ fn rules_change_with_the_next_epoch() {
         Rules { fee: Money::from_micro(-1), ..rules },
         Rules { fee: Money::from_micro(1_000_001), ..rules },
         Rules { epoch_ms: 9_999, ..rules },
-        Rules { epoch_ms: 7 * 24 * 3_600_000 + 1, ..rules },
+        Rules { epoch_ms: 604_800_001, ..rules },
         Rules { bond: Money::from_micro(-1), ..rules },
         Rules { version: 0, ..rules },
     ] {
         let refused = town.try_one(BUYER, upgrade(bad, 0), &QUORUM);
         assert!(matches!(refused, Err(TransactionError::Rules(_))), "{bad:?}: {refused:?}");
+    }
+    for epoch_ms in [10_000, 604_800_000] {
+        let rules = Rules { epoch_ms, ..rules };
+        town.ok(BUYER, upgrade(rules, 0), &QUORUM);
+        assert_eq!(town.state.governance().next_rules, Some(rules), "ten seconds, a week");
     }
     town.ok(BUYER, upgrade(rules, 0), &QUORUM);
     town.ok(BUYER, pay(BUYER, SELLER, 5), &[]);
@@ -530,14 +575,17 @@ fn tariffs_hold_from_their_time_on_and_holds_keep_theirs() {
     let body = hold(&town);
     let below = TransactionError::BelowTariff { price: 89_999, tariff: 90_000 };
     let signed = town.signed(BUYER, body, &[]);
-    assert_eq!(town.block_at(Duration::from_millis(1), vec![signed]), [below]);
+    // In the very block with whose time it begins, the next may be decided. A tariff may be nothing at all.
+    let free = tariff(0, later(&town, 3 * DAY));
+    let next = town.signed(DISTRIBUTOR, free, &[]);
+    assert_eq!(town.block_at(Duration::from_millis(1), vec![signed, next]), [below]);
     assert_eq!(town.state.governance().tariff(town.now).version, 1);
     let body = town.post_sale(pending, 10_000);
     town.ok(SELLER, body, &[METER]);
     assert_eq!(town.holding(Journal::Grid, DISTRIBUTOR).posted, 800_000, "by the tariff of the hold");
-    town.ok(DISTRIBUTOR, tariff(70_000, later(&town, 3 * DAY)), &[]);
-    let tariffs = &town.state.governance().tariffs;
-    assert_eq!(tariffs.iter().map(|tariff| tariff.version).collect::<Vec<_>>(), [1, 2]);
+    let tariffs = town.state.governance().tariffs.iter();
+    let decided = tariffs.map(|tariff| (tariff.version, tariff.price.as_micro_per_kwh()));
+    assert_eq!(decided.collect::<Vec<_>>(), [(1, 90_000), (2, 0)]);
 }
 
 #[test]
@@ -749,10 +797,62 @@ fn a_block_weighs_so_much_and_the_rest_waits() {
     assert_eq!(moved(&town), 16 * i64::try_from(fit).unwrap());
     assert_eq!(town.block(heavy[fit..].to_vec()), []);
     assert_eq!(moved(&town), 16 * 1_180);
-    // Nothing that is short enough to be a transaction is too heavy for an empty block.
+    // To the last unit.
+    let last = town.signed(BUYER, Body::Transfer { legs: legs[..7].to_vec() }, &[]);
+    let mut exact: Vec<SignedTransaction> =
+        (0..1_176).map(|_| town.signed(BUYER, Body::Transfer { legs: legs.clone() }, &[])).collect();
+    exact.push(last);
+    assert_eq!(exact.iter().map(SignedTransaction::weight).sum::<u32>(), 20_000);
+    assert_eq!(town.block(exact), []);
+    assert_eq!(moved(&town), 16 * 1_180 + 16 * 1_176 + 7, "all of it in one block");
+    // No transfer that is short enough to be a transaction is too heavy for an empty block.
     let shortest_leg = Leg::Cross { asset, account: from, from: journal, amount: 1 };
     let most_legs = Transaction::MAX_BYTES / to_postcard(&shortest_leg).len();
     assert!(most_legs + 33 < usize::try_from(Block::WEIGHT_MAX).unwrap());
+}
+
+/// An outcome that nobody honest makes: it can be read and is rightly signed, but goes on as long as it likes.
+fn outcome(town: &mut Town, differences: usize, signers: &[u8]) -> SignedTransaction {
+    // The generator (RFC 9496, A.1); the body and the decision "nobody is eligible" by their tags; no proof.
+    let point = "e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76".parse::<Hash>().unwrap();
+    let (tag, auction, nobody, proof) = (19u32, Hash([7; 32]), 2u32, [Hash::ZERO; 3]);
+    let body = (tag, auction, nobody, vec![point; differences], proof, Vec::<u8>::new());
+    let head = town.transaction(BUYER, pay(BUYER, SELLER, 1));
+    let head = (head.zone, head.sender, head.number, head.valid_until);
+    let bytes = append_postcard(vec![Transaction::VERSION], &(head, body));
+    let transaction = Transaction::decode(&bytes).unwrap();
+    assert!(matches!(transaction.body, Body::AuctionOutcome(_)));
+    let keys: Vec<SigningKey> = signers.iter().map(|n| key(*n)).collect();
+    transaction.sign(&keys.iter().collect::<Vec<_>>())
+}
+
+#[test]
+fn what_is_too_heavy_for_any_block_is_refused_and_holds_up_nobody() {
+    let mut town = town();
+    let heavy = outcome(&mut town, 5_000, &[BUYER]);
+    let weighs = |left| TransactionError::Weight { weight: 30_125, left };
+    assert_eq!(heavy.weight(), 30_125);
+    let verified = Verified::one(town.state.zone_id(), heavy.clone()).unwrap();
+    let tried = town.state.try_transaction(later(&town, Duration::from_secs(1)), &verified);
+    assert_eq!(tried, Err(weighs(20_000)), "before it comes to wait for a block");
+    let refused = byzantine(&town, vec![heavy.clone()]);
+    let reason = "its transactions weigh 30125, at most 20000 are allowed".to_owned();
+    let height = town.state.head().height + 1;
+    assert_eq!(refused, Err(LedgerError::Block { height, reason }));
+    let moved = |town: &Town| 100_000_000 - town.holding(Journal::Energy, BUYER).posted;
+    let [before, after] = [1, 2].map(|amount| town.signed(BUYER, pay(BUYER, SELLER, amount), &[]));
+    assert_eq!(town.block(vec![before, heavy.clone(), after]), [weighs(19_998)]);
+    assert_eq!(moved(&town), 3);
+    assert_eq!(town.block(vec![heavy]), [weighs(20_000)]);
+
+    // One that has room in a block of its own waits for it, and is told there what is wrong with it.
+    let whole = outcome(&mut town, 3_312, &[BUYER, 1, 2, 3]);
+    assert_eq!(whole.weight(), 20_000);
+    let [before, after] = [10, 20].map(|amount| town.signed(BUYER, pay(BUYER, SELLER, amount), &[]));
+    assert_eq!(town.block(vec![before, whole.clone(), after.clone()]), []);
+    assert_eq!(moved(&town), 13, "what comes after it waits too");
+    assert_eq!(town.block(vec![whole, after]), [TransactionError::NoAuction(AuctionId([7; 32]))]);
+    assert_eq!(moved(&town), 33);
 }
 
 /// Decisions on 32 validators with the longest names and addresses are the longest transactions for their weight.
@@ -763,13 +863,19 @@ fn a_block_has_so_many_bytes_and_the_rest_waits() {
     for n in &newcomers {
         town.ok(*n, Body::OpenAccount { owner: key(*n).public() }, &[]);
     }
-    let body = changed(&town, |all| {
-        all.extend(newcomers.iter().map(|n| Validator { vote: key(n - 50).public(), ..validator(1, 10) }));
-        for (validator, n) in all.iter_mut().zip([1, 2, 3, 4].iter().chain(&newcomers)) {
-            validator.key = key(*n).public();
-            (validator.name, validator.address) = (format!("{n:064}"), "a".repeat(128));
-        }
-    });
+    let decision = |town: &Town, first_address: usize| {
+        changed(town, |all| {
+            all.extend(
+                newcomers.iter().map(|n| Validator { vote: key(n - 50).public(), ..validator(1, 10) }),
+            );
+            for (validator, n) in all.iter_mut().zip([1, 2, 3, 4].iter().chain(&newcomers)) {
+                validator.key = key(*n).public();
+                (validator.name, validator.address) = (format!("{n:064}"), "a".repeat(128));
+            }
+            all[0].address.truncate(first_address);
+        })
+    };
+    let body = decision(&town, 128);
     let decisions: Vec<SignedTransaction> =
         (0..600).map(|_| town.signed(BUYER, body.clone(), &QUORUM)).collect();
     let sizes: Vec<usize> = decisions.iter().map(|signed| signed.encode().len()).collect();
@@ -782,6 +888,22 @@ fn a_block_has_so_many_bytes_and_the_rest_waits() {
     assert!(bytes.len() <= Block::MAX_BYTES && fit < 600, "{fit} in {} bytes", bytes.len());
     let with_one_more = sizes[..=fit].iter().sum::<usize>() + Header::MAX_BYTES;
     assert!(with_one_more > Block::MAX_BYTES, "and no fewer than have room");
+
+    // To the last byte of 4 MiB, of which 640 are the header's: decisions that need all of it together.
+    let body = decision(&town, 0);
+    let shortest = town.signed(BUYER, body, &QUORUM).encode().len();
+    let (many, rest) = (4_193_664 / shortest, 4_193_664 % shortest);
+    let exact: Vec<SignedTransaction> = (0..many)
+        .map(|at| {
+            let body = decision(&town, rest / many + usize::from(at < rest % many));
+            town.signed(BUYER, body, &QUORUM)
+        })
+        .collect();
+    assert_eq!(exact.iter().map(|signed| signed.encode().len()).sum::<usize>(), 4_193_664);
+    let candidates = Verified::all(town.state.zone_id(), exact).unwrap();
+    let Proposed { block, bytes, .. } =
+        town.state.propose(later(&town, Duration::from_secs(1)), 0, &candidates);
+    assert_eq!((block.transactions.len(), bytes.len() <= Block::MAX_BYTES), (many, true));
 }
 
 #[derive(Clone, Debug)]
