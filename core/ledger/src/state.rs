@@ -527,3 +527,96 @@ pub fn postings_root(journal: Journal, postings: &[Posting]) -> TreeRoot {
         postings.iter().map(|posting| POSTING.hash(&[&[journal as u8], &to_postcard(posting)])).collect();
     TreeRoot { hash: crate::tree::root_of(&leaves), count: u32::try_from(leaves.len()).unwrap_or(u32::MAX) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Distributor, KeyGroup, Rules, Validator};
+    use ohmesh_units::{Position, Price, PublicKey, SigningKey};
+
+    fn key(n: u8) -> PublicKey {
+        SigningKey::from_seed([n; 32]).public()
+    }
+
+    fn state() -> State {
+        let [key_of_account, vote] = [key(1), key(2)];
+        let (name, stake, address) = ("v".to_owned(), 1, String::new());
+        let validator = Validator { name, key: key_of_account, vote, stake, address };
+        State::genesis(Zone {
+            name: "testville".into(),
+            currency: "EUR".parse().unwrap(),
+            created: Timestamp::from_millis(1_800_000_000_000),
+            polygon: [(0, 0), (0, 1), (1, 0)].map(|(lat, lon)| Position::from_e7(lat, lon).unwrap()).to_vec(),
+            treasury: KeyGroup { threshold: 1, keys: vec![key(3)] },
+            distributor: Distributor { key: key(4), tariff: Price::from_micro_per_kwh(0) },
+            areas: Vec::new(),
+            regulators: None,
+            rules: Rules::default(),
+            validators: ValidatorSet::new(vec![validator]).unwrap(),
+        })
+    }
+
+    /// The balance of the treasurer, after `damage` that no transaction does.
+    fn damaged(damage: impl Fn(&mut Balance)) -> Balance {
+        let mut balance = Balance::empty(AccountId::of(&key(3)));
+        damage(&mut balance);
+        balance
+    }
+
+    fn audit(damage: impl Fn(&mut Balance)) {
+        let mut state = state();
+        state.audit();
+        state.balances[0].push(damaged(damage));
+        state.audit();
+    }
+
+    #[test]
+    #[should_panic(expected = "I1: Energy Currency")]
+    fn an_audit_finds_money_from_nowhere() {
+        audit(|balance| balance.holdings[0].posted = 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "I2: ")]
+    fn an_audit_finds_a_debt() {
+        audit(|balance| balance.holdings[0].posted = -1);
+    }
+
+    #[test]
+    #[should_panic(expected = "I10")]
+    fn an_audit_finds_energy_that_nobody_sold() {
+        audit(|balance| balance.bought = Energy::from_wh(1));
+    }
+
+    /// A block that leaves this balance behind.
+    fn finish(damage: impl Fn(&mut Balance)) {
+        let state = state();
+        let mut draft = Draft::new(&state, Timestamp::from_millis(1_800_000_000_001));
+        let (slot, _) = draft.balance(Journal::Grid, &AccountId::of(&key(3))).unwrap();
+        draft.set_balance(Journal::Grid, slot, damaged(damage));
+        draft.finish(1);
+    }
+
+    #[test]
+    fn a_block_that_opens_an_empty_balance_is_finished() {
+        finish(|_| ());
+    }
+
+    #[test]
+    #[should_panic(expected = "I1 sum of balances = issued - burned, Grid EnergyCoin")]
+    fn no_block_is_finished_with_money_from_nowhere() {
+        finish(|balance| balance.holdings[1].posted = 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "I2 no negative available balance")]
+    fn no_block_is_finished_with_more_held_than_there_is() {
+        finish(|balance| balance.holdings[0].held = 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "I10 Wh sold")]
+    fn no_block_is_finished_with_energy_that_nobody_bought() {
+        finish(|balance| balance.sold = Energy::from_wh(1));
+    }
+}

@@ -314,6 +314,7 @@ mod tests {
     #[test]
     fn quorum_is_more_than_two_thirds() {
         let set = set(&[10, 10, 10]);
+        assert_eq!((set.stake(), set.voters().stake()), (30, 30));
         assert!(!set.is_quorum(20) && set.is_quorum(21));
     }
 

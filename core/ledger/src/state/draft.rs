@@ -380,3 +380,17 @@ fn forget_until(state: &State, now: Timestamp) -> u32 {
 const SLOTS_MAX: u32 = u32::MAX - (1 << 20);
 /// Blocks whose ids one block forgets at most: more than pass in the time that one takes, so that the rest catches up.
 const FORGET_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_keeps_a_million_slots_for_itself() {
+        assert_eq!(u32::MAX - SLOTS_MAX, 1_048_576);
+        let mut overlay: Overlay<'_, u8> = Overlay::new(&[]);
+        (overlay.len, overlay.len_before) = (4_293_918_718, 4_293_918_718);
+        assert_eq!(overlay.push(1), Ok(4_293_918_718));
+        assert_eq!(overlay.push(2), Err(TransactionError::Full));
+    }
+}

@@ -253,6 +253,15 @@ fn a_proposers_bad_block_is_not_executed() {
         "unchecked transactions"
     );
 
+    // Checked transactions that the header binds, beside others that it does not.
+    let (height, reason) = (block.header.height, "the checked transactions are not the block's".to_owned());
+    let others = Err(LedgerError::Block { height, reason });
+    let other = town.signed(BUYER, pay(BUYER, SELLER, 6), &[]);
+    for transactions in [vec![other.clone()], vec![block.transactions[0].clone(), other], Vec::new()] {
+        let bad = Block { transactions, ..block.clone() };
+        assert_eq!(town.state.execute(&bad, &verified).map(drop), others, "{}", bad.transactions.len());
+    }
+
     // A transaction that cannot apply, under a header that binds it.
     let overdraft = town.signed(BUYER, pay(BUYER, SELLER, i64::MAX), &[]);
     let id = overdraft.transaction.id();
@@ -267,6 +276,37 @@ fn a_proposers_bad_block_is_not_executed() {
         other => panic!("{other:?}"),
     }
     assert!(town.state.execute(&block, &verified).is_ok(), "and the good one still is");
+}
+
+#[test]
+fn a_header_binds_its_transactions_all_of_them_in_their_order() {
+    let mut town = Town::new();
+    let two = [5, 6].map(|amount| town.signed(BUYER, pay(BUYER, SELLER, amount), &[]));
+    assert_eq!(town.block(two.to_vec()), []);
+    let block = Block::decode(town.blocks.last().unwrap()).unwrap();
+    assert_eq!(block.verify_transactions(), Ok(()));
+    let refused = Err(LedgerError::Transactions { height: block.header.height });
+    let [one, other] = two;
+    let mut edited = other.clone();
+    edited.signatures.clear();
+    for (what, transactions) in [
+        ("none", vec![]),
+        ("one dropped", vec![one.clone()]),
+        ("one edited", vec![one.clone(), edited]),
+        ("another order", vec![other.clone(), one.clone()]),
+        ("one more", vec![one.clone(), other.clone(), other]),
+    ] {
+        let bad = Block { transactions, ..block.clone() };
+        assert_eq!(bad.verify_transactions(), refused, "{what}");
+    }
+
+    // The most that a block may hold, and one more.
+    for (count, expected) in [(5_000, Ok(())), (5_001, refused)] {
+        let mut full = Block { transactions: vec![one.clone(); count], ..block.clone() };
+        full.header.transactions = transactions_root(&full.transactions);
+        full.header.transaction_count = u32::try_from(count).unwrap();
+        assert_eq!(full.verify_transactions(), expected, "{count}");
+    }
 }
 
 /// What an agent has checked before is believed only as it was: with another signature it is checked like any other.
@@ -314,6 +354,33 @@ fn certificates_that_prove_nothing() {
     refused(&good, &other);
     let elsewhere = good.verify_header(&header, &ZoneId([0; 32]), set);
     assert!(matches!(elsewhere, Err(LedgerError::Certificate { .. })));
+}
+
+/// A quorum that signs for the right block under another height or in another zone proves nothing of its header.
+#[test]
+fn certificates_of_the_right_block_that_say_something_else() {
+    let town = Town::new();
+    let (header, set) = (header(&town), town.state.validators().voters());
+    let (zone, elsewhere) = (*town.state.zone_id(), ZoneId([1; 32]));
+    for (zone, height, is_right) in
+        [(zone, header.height, true), (zone, header.height + 1, false), (elsewhere, header.height, false)]
+    {
+        let (epoch, round, block) = (header.epoch, 0, header.id());
+        let signatures = (0..4u8).map(|n| {
+            let (kind, validator) = (VoteKind::Precommit, u16::from(n));
+            let vote = Vote { kind, height, round, block: Some(block), validator };
+            (validator, vote.sign(&zone, epoch, &vote_key(n + 1)))
+        });
+        let certificate = Certificate { height, round, epoch, block, signatures: signatures.collect() };
+        assert_eq!(certificate.verify(&zone, epoch, set), Ok(()), "all have signed it");
+        let refused = certificate.verify_header(&header, &zone, set);
+        if is_right {
+            assert_eq!(refused, Ok(()));
+        } else {
+            let reason = format!("it is for block {block}, not for this header");
+            assert_eq!(refused, Err(LedgerError::Certificate { height, reason }));
+        }
+    }
 }
 
 #[test]
@@ -384,6 +451,85 @@ fn a_zone_is_whole_or_refused() {
         let mut bad = zone();
         edit(&mut bad);
         assert!(matches!(ZoneFile::new(bad), Err(LedgerError::Zone { .. })), "edit {at}");
+    }
+}
+
+/// A zone with areas of these cells, in their order.
+fn with_areas(cells: impl IntoIterator<Item = u64>) -> Zone {
+    let origin = Position::from_e7(525_000_000, 133_500_000).unwrap();
+    let frame = Frame { origin, step_e7: 4_000, cos_q16: 40_000 };
+    let areas = cells.into_iter().map(|cell| ZoneArea { area: Area::try_from(cell).unwrap(), frame });
+    Zone { areas: areas.collect(), ..zone() }
+}
+
+/// The `n`-th cell of resolution 5 below one base cell, ascending; there are 16,807.
+pub fn cell(n: u64) -> u64 {
+    let digits = [n / 343, n / 49 % 7, n / 7 % 7, n % 7];
+    let low = digits.into_iter().fold(0, |low, digit| (low << 3) | (digit % 7));
+    0x0850_0000_3fff_ffff | ((n / 2_401) << 42) | (low << 30)
+}
+
+#[test]
+fn a_zone_as_large_as_it_may_be_and_just_too_large() {
+    type Edit<'e> = &'e dyn Fn(&mut Zone);
+    let treasurers =
+        |n: u8| KeyGroup { threshold: 1, keys: (100..100 + n).map(|n| key(n).public()).collect() };
+    let allowed: [(&str, Edit); 6] = [
+        ("a name of 64 bytes", &|z| z.name = "n".repeat(64)),
+        ("15 treasurers", &|z| z.treasury = treasurers(15)),
+        ("15 regulators", &|z| z.regulators = Some(treasurers(15))),
+        ("a grid for nothing", &|z| z.distributor.tariff = Price::from_micro_per_kwh(0)),
+        ("two areas", &|z| z.areas = with_areas([cell(1), cell(2)]).areas),
+        ("4,096 areas", &|z| z.areas = with_areas((0..4_096).map(cell)).areas),
+    ];
+    for (what, edit) in allowed {
+        let mut zone = zone();
+        edit(&mut zone);
+        assert_eq!(Zone::decode(&zone.encode()), Ok(zone.clone()), "{what}");
+        let file = ZoneFile::new(zone).unwrap();
+        assert_eq!(ZoneFile::decode(&file.encode()), Ok(file), "{what}");
+    }
+    let refused: [(&str, Edit); 9] = [
+        ("a name of 65 bytes", &|z| z.name = "n".repeat(65)),
+        ("16 treasurers", &|z| z.treasury = treasurers(16)),
+        ("17 treasurers", &|z| z.treasury = treasurers(17)),
+        ("16 regulators", &|z| z.regulators = Some(treasurers(16))),
+        ("one area twice", &|z| z.areas = with_areas([cell(1), cell(1)]).areas),
+        ("areas downwards", &|z| z.areas = with_areas([cell(2), cell(1)]).areas),
+        ("4,097 areas", &|z| z.areas = with_areas((0..4_097).map(cell)).areas),
+        ("a frame without steps", &|z| {
+            z.areas = with_areas([cell(1)]).areas;
+            z.areas[0].frame.step_e7 = 0;
+        }),
+        ("a second frame without steps", &|z| {
+            z.areas = with_areas([cell(1), cell(2)]).areas;
+            z.areas[1].frame.step_e7 = 0;
+        }),
+    ];
+    for (what, edit) in refused {
+        let mut bad = zone();
+        edit(&mut bad);
+        assert!(matches!(ZoneFile::new(bad), Err(LedgerError::Zone { .. })), "{what}");
+    }
+}
+
+#[test]
+fn a_zone_file_names_who_has_not_signed_and_takes_each_signature_once() {
+    let mut file = ZoneFile::new(zone()).unwrap();
+    assert_eq!(file.unsigned(), [0, 1, 2, 3]);
+    file.sign(&key(2)).unwrap();
+    assert_eq!(file.unsigned(), [0, 2, 3]);
+    file.sign(&key(1)).unwrap();
+    file.sign(&key(2)).unwrap();
+    assert_eq!(file.unsigned(), [2, 3]);
+    assert_eq!(file.check(), Ok(()), "some may be missing");
+    let reason = "validators [2, 3] have not signed it yet".to_owned();
+    assert_eq!(file.sealed(), Err(LedgerError::Zone { reason }));
+    let reason = "its signatures are not in ascending order, each once".to_owned();
+    let refused = Err(LedgerError::Zone { reason });
+    let [first, second] = [file.signatures[0], file.signatures[1]];
+    for signatures in [vec![first, first], vec![second, first], vec![first, second, second]] {
+        assert_eq!(ZoneFile { signatures, ..file.clone() }.check(), refused);
     }
 }
 

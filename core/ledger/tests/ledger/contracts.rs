@@ -192,10 +192,15 @@ fn contracts_of_one_outlet_settle_in_any_order_and_sell_no_wh_twice() {
     market.town.ok(WINNER, body, &[]);
     assert_eq!(outlet(&market).register, Energy::ZERO, "the new meter has sold nothing");
     assert!(outlet(&market).has_sold(&meter, wh(105_000), wh(127_000)));
+    let (current, strangers) = (key(95).public(), key(99).public());
+    for other in [&current, &strangers] {
+        assert!(!outlet(&market).has_sold(other, wh(105_000), wh(127_000)), "no other meter's register");
+    }
     let change = market.town.outlet(WINNER, 1, 2, 96);
     market.town.ok(WINNER, change, &[]);
     let body = settle(&market, &fourth, 127_000, 2_000, true);
     assert_eq!(market.town.try_one(WINNER, body, &[]), Err(TransactionError::MeterGone { evse, meter }));
+    assert!(!outlet(&market).has_sold(&meter, wh(105_000), wh(127_000)), "it is forgotten");
     assert_eq!(bought(&market), 12_000);
 }
 

@@ -193,3 +193,77 @@ fn decisions_keep_their_bytes() {
     ];
     assert_eq!(found, golden);
 }
+
+/// What everybody finds the same objects by.
+#[test]
+fn ids_keep_their_bytes() {
+    let found = [Governance::id(), Epoch::id(0), Epoch::id(1), Bond::id(&account(4)), epoch_key_id(0)];
+    let golden =
+        ["92a120d13727248e", "0b274b72e43d5401", "bb770ca9db59d0dd", "1f3b92a39ac7795a", "c2348ac3a8bffddc"];
+    assert_eq!(found.map(|id| id.to_string()[..16].to_owned()), golden);
+}
+
+/// Whoever reckons other turns than the rest of the committee has its proposals refused.
+#[test]
+fn turns_to_propose_stay_as_they_are() {
+    for (stakes, turns) in [
+        (&[10, 10, 10, 10][..], [0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1]),
+        (&[30, 20, 15, 10, 10, 10, 5], [0, 3, 1, 6, 2, 0, 5, 2, 0, 5, 2, 0, 4, 1, 0, 4, 1, 0, 3, 1]),
+        (&[401, 307, 211, 103, 53], [0, 1, 0, 2, 1, 0, 2, 0, 3, 1, 0, 2, 1, 0, 1, 0, 3, 1, 0, 2]),
+    ] {
+        let validators = (1u8..).zip(stakes).map(|(n, stake)| validator(n, *stake)).collect();
+        let set = ValidatorSet::new(validators).unwrap();
+        let found: Vec<u16> = (0..20).map(|height| set.proposer(height, 0)).collect();
+        assert_eq!(found, turns, "{stakes:?}");
+        let found: Vec<u16> = (0..20u32).map(|round| set.voters().proposer(0, round)).collect();
+        assert_eq!(found, turns, "a round further is a turn further");
+    }
+}
+
+/// What one agent reads and another refuses splits a zone, so that bounds are as fixed as bytes.
+#[test]
+fn bounds_keep_their_values() {
+    let found = [
+        ("header", Header::MAX_BYTES),
+        ("block", Block::MAX_BYTES),
+        ("transaction", Transaction::MAX_BYTES),
+        ("signed transaction", SignedTransaction::MAX_BYTES),
+        ("certificate", Certificate::MAX_BYTES),
+        ("voters", Voters::MAX_BYTES),
+        ("hand-over", HandOver::MAX_BYTES),
+        ("anchor", Anchor::MAX_BYTES),
+        ("object", Object::MAX_BYTES),
+        ("proof", Proof::MAX_BYTES),
+        ("query", Query::MAX_BYTES),
+        ("answer", Answer::MAX_BYTES),
+        ("manifest", Manifest::MAX_BYTES),
+        ("content", Chunk::CONTENT_MAX),
+        ("chunk", Chunk::MAX_BYTES),
+        ("zone", Zone::MAX_BYTES),
+        ("zone file", ZoneFile::MAX_BYTES),
+        ("evidence", Evidence::MAX_BYTES),
+        ("installation", Installation::MAX_BYTES),
+    ];
+    let golden = [
+        ("header", 640),
+        ("block", 4_194_304),
+        ("transaction", 264_549),
+        ("signed transaction", 268_645),
+        ("certificate", 2_208),
+        ("voters", 1_416),
+        ("hand-over", 4_280),
+        ("anchor", 1_496),
+        ("object", 524_288),
+        ("proof", 525_360),
+        ("query", 268_653),
+        ("answer", 8_388_608),
+        ("manifest", 3_360),
+        ("content", 1_048_576),
+        ("chunk", 1_063_008),
+        ("zone", 262_144),
+        ("zone file", 264_296),
+        ("evidence", 512),
+        ("installation", 160),
+    ];
+    assert_eq!(found, golden);
+}

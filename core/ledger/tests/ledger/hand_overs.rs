@@ -27,7 +27,7 @@ fn at_ms(time: Timestamp, off: i64) -> Timestamp {
 
 #[test]
 fn a_hand_over_leads_from_the_genesis_to_the_next_epoch() {
-    let (town, hand_over) = ended();
+    let (mut town, hand_over) = ended();
     let genesis = Anchor::genesis(&zone());
     let next = genesis.follow(&hand_over).unwrap();
     let Header { height, time, .. } = hand_over.header;
@@ -43,6 +43,15 @@ fn a_hand_over_leads_from_the_genesis_to_the_next_epoch() {
         (next.age(at_ms(time, 7)), next.age(at_ms(time, -7))),
         (Duration::from_millis(7), Duration::ZERO)
     );
+
+    // And to the one after it.
+    town.block_at(DAY, Vec::new());
+    let header = header(&town);
+    let certificate = certify(&town.state, &header, &[2, 3, 4]);
+    let voters = town.state.validators().voters().clone();
+    let second = HandOver { header, certificate, voters };
+    assert_eq!((second.header.epoch, second.epoch()), (1, 2));
+    assert_eq!(next.follow(&second).unwrap().epoch, 2);
 }
 
 #[test]

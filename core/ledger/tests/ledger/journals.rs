@@ -191,6 +191,62 @@ fn a_hold_ends_once_by_post_void_or_timeout() {
     }
     assert_eq!(town.holding(Journal::Energy, BUYER), Holding { posted: 99_999_600, held: 0 });
     assert_eq!(town.state.totals().pendings_ended, [1, 1, 1]);
+
+    // The account binds all of its holds in their order: none can be left out.
+    for who in [BUYER, SELLER] {
+        let children = town.state.account(&account(who)).unwrap().children;
+        assert_eq!(children.count, 3);
+        assert!(children.are(&[posted, voided, expired]));
+        for others in [&[][..], &[posted, voided], &[posted, expired, voided], &[posted, voided, voided]] {
+            assert!(!children.are(others), "{others:?}");
+        }
+    }
+    let nobodys = town.state.account(&account(DISTRIBUTOR)).unwrap().children;
+    assert!(nobodys.are(&[]) && !nobodys.are(&[posted]));
+}
+
+/// Each is told by itself whether the next block could have it, or why not; nothing changes.
+#[test]
+fn trying_changes_nothing() {
+    let mut town = Town::new();
+    let bodies =
+        [pay(BUYER, SELLER, 100_000_000), pay(BUYER, SELLER, 100_000_000), pay(BUYER, SELLER, 100_000_001)];
+    let signed = bodies.map(|body| town.signed(BUYER, body, &[]));
+    let candidates = Verified::all(town.state.zone_id(), signed.to_vec()).unwrap();
+    let insufficient = |available, needed| {
+        let (journal, asset) = (Journal::Energy, Asset::Currency);
+        TransactionError::Insufficient { account: account(BUYER), journal, asset, available, needed }
+    };
+    let overdrawn = insufficient(100_000_000, 100_000_001);
+    let (roots, later) = (*town.state.roots(), after(&town, 1));
+    let each = town.state.try_each(later, &candidates);
+    assert_eq!(each, [Ok(()), Ok(()), Err(overdrawn.clone())], "all of it, twice: each by itself");
+    assert_eq!(town.state.try_each(later, []), []);
+    for (candidate, expected) in candidates.iter().zip(each) {
+        assert_eq!(town.state.try_transaction(later, candidate), expected);
+    }
+    let past = after(&town, 3_600);
+    let expired = TransactionError::Expired { valid_until: past, now: past };
+    assert_eq!(town.state.try_transaction(past, &candidates[0]), Err(expired), "at that time");
+    assert_eq!(*town.state.roots(), roots);
+    // In one block the second finds nothing left.
+    let [first, second, third] = signed;
+    assert_eq!(
+        town.block(vec![first, second, third]),
+        [insufficient(0, 100_000_000), insufficient(0, 100_000_001)]
+    );
+}
+
+#[test]
+fn each_journal_has_its_roots() {
+    let mut town = Town::new();
+    let leg =
+        Leg::Cross { asset: Asset::Currency, account: account(BUYER), from: Journal::Energy, amount: 5 };
+    town.ok(BUYER, Body::Transfer { legs: vec![leg] }, &[]);
+    let roots = town.state.roots();
+    assert_eq!((roots.energy.balances.count, roots.grid.balances.count), (2, 1));
+    assert_eq!(*roots.journal(Journal::Energy), roots.energy);
+    assert_eq!(*roots.journal(Journal::Grid), roots.grid);
 }
 
 #[test]
@@ -224,6 +280,10 @@ fn an_accounts_proof_is_sent_without_the_key_that_its_owner_has() {
     let sent: Vec<Proof> = proofs.iter().cloned().map(Proof::without_owner).collect();
     assert_eq!(sent[0].encode().len() + 32, proofs[0].encode().len(), "the account is shorter by its key");
     assert_eq!(sent[1..], proofs[1..], "a balance is sent whole");
+    for object in [Hash::from(station()), evse().into(), Governance::id()] {
+        let proof = town.state.prove_object(&object).unwrap();
+        assert_eq!(proof.clone().without_owner(), proof, "no account: nothing is left out");
+    }
     let received = |owner: u8| -> Vec<Proof> {
         sent.iter().cloned().map(|proof| proof.with_owner(&key(owner).public())).collect()
     };

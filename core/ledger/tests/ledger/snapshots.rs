@@ -346,30 +346,46 @@ fn a_manifest_that_is_not_certified_begins_nothing() {
 #[test]
 fn chunks_are_cut_by_bytes_and_by_leaves() {
     let mut life = lived();
-    // Blocks of many ids make long leaves.
-    for _ in 0..5 {
-        let many = (0..4_000).map(|_| life.town.signed(BUYER, pay(BUYER, SELLER, 1), &[])).collect();
+    // Blocks of many ids make long leaves; the fourth makes a chunk full to the byte.
+    let pay_with = |life: &mut Life, number: u128| {
+        life.town.numbers = number - 1;
+        life.town.signed(BUYER, pay(BUYER, SELLER, 1), &[])
+    };
+    let length = |leaves: &[Vec<u8>]| leaves.iter().map(Vec::len).sum::<usize>();
+    for from in [4_000, 8_000, 12_000] {
+        let many = (from..from + 4_000).map(|number| pay_with(&mut life, number)).collect();
         life.town.block(many);
     }
+    let so_far = length(&life.town.state.chunk(Part::Ids, 0, Chunk::LEAVES_MAX).unwrap().leaves);
+    // 6 bytes of time, 2 of their number; an id has 64 bytes beside its number, which has 3 to 19.
+    let left = Chunk::CONTENT_MAX - so_far - 8;
+    let (many, mut longer) = (left / 67, left % 67);
+    let padded = (0..many as u128).map(|n| {
+        let more = longer.min(16);
+        longer -= more;
+        pay_with(&mut life, (1 << (7 * (2 + more))) + n)
+    });
+    let padded = padded.collect();
+    life.town.block(padded);
+    let many = (1 << 20..(1 << 20) + 4_000).map(|number| pay_with(&mut life, number)).collect();
+    life.town.block(many);
     for _ in 0..40 {
         life.live(Step::Wait(1));
     }
     let whole = chunks(&life.town.state, Chunk::LEAVES_MAX);
     let ids: Vec<&Chunk> = whole.iter().filter(|chunk| chunk.part == Part::Ids).collect();
     assert_eq!(ids.len(), 2, "not all of the five long blocks fit one chunk");
+    assert_eq!(length(&ids[0].leaves), 1_048_576, "as many as fit, to the last byte");
+    let leaves = whole.iter().map(|chunk| chunk.leaves.len() as u64).sum::<u64>();
+    assert_eq!(manifest(&life.town).0.leaves(), leaves);
     for chunk in &whole {
-        let content: usize = chunk.leaves.iter().map(Vec::len).sum();
+        let content = length(&chunk.leaves);
         assert!(content <= Chunk::CONTENT_MAX && chunk.encode().len() <= Chunk::MAX_BYTES);
         assert!(chunk.leaves.iter().all(|leaf| leaf.len() <= Object::MAX_BYTES));
     }
-    let length = 1 << 12;
-    assert_eq!(Chunk::LEAVES_MAX, length);
-    let over = Chunk {
-        part: Part::Ids,
-        from: 0,
-        leaves: vec![Vec::new(); length + 1],
-        siblings: Default::default(),
-    };
+    assert_eq!(Chunk::LEAVES_MAX, 4_096);
+    let over =
+        Chunk { part: Part::Ids, from: 0, leaves: vec![Vec::new(); 4_097], siblings: Default::default() };
     assert!(matches!(over.verify(&head(&life.town)), Err(SnapshotError::Root { .. })));
     assert_eq!(restored(&life.town, whole).roots(), life.town.state.roots());
 }
