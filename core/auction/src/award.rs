@@ -3,7 +3,7 @@
 use crate::{
     intent::VerifiedIntent,
     outcome::Outcome,
-    seal::{SealError, SealKey, SealSecret, Sealed},
+    seal::{RevealError, Revealed, SealError, SealKey, SealSecret, Sealed},
 };
 use ohmesh_units::{AuctionId, Canonical, Hash, StationId};
 use rand_core::CryptoRng;
@@ -26,6 +26,12 @@ pub enum AwardError {
     /// The award opens, but what is inside is no award: the buyer made it wrong.
     #[error("the award opens, but holds no rendezvous")]
     Malformed,
+    /// The award opens and holds a rendezvous: the winner can read it, and cannot say otherwise.
+    #[error("the award can be read")]
+    Readable,
+    /// The secret that should show what is in the award is not that of the winner's key and this award.
+    #[error(transparent)]
+    Revealed(#[from] RevealError),
 }
 
 /// The most bytes of a rendezvous: addresses, a token, a short text.
@@ -103,8 +109,11 @@ impl Award {
         station: StationId,
         secret: &SealSecret,
     ) -> Result<Self, AwardError> {
-        let plaintext = secret.open(&purpose(intent, station), sealed)?;
-        let bytes = <&[u8; Self::BYTES]>::try_from(&plaintext[..]).map_err(|_| AwardError::Malformed)?;
+        Self::from_plaintext(&secret.open(&purpose(intent, station), sealed)?)
+    }
+
+    fn from_plaintext(plaintext: &[u8]) -> Result<Self, AwardError> {
+        let bytes = <&[u8; Self::BYTES]>::try_from(plaintext).map_err(|_| AwardError::Malformed)?;
         Self::from_bytes(bytes)
     }
 }
@@ -139,9 +148,138 @@ impl Accept {
     }
 }
 
+/// In place of an [`Accept`]: the award cannot be read, which is the buyer's fault, and this shows it to everybody. What is
+/// in the award, if anything, is public then; no other award is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The auction.
+    pub auction: AuctionId,
+    /// The winner.
+    pub station: StationId,
+    /// The hash of the outcome, award included.
+    pub outcome: Hash,
+    /// The secret of the award.
+    pub revealed: Revealed,
+}
+
+impl Canonical for Unreadable {
+    const NAME: &'static str = "unreadable award";
+    const MAX_BYTES: usize = Accept::MAX_BYTES + Revealed::BYTES;
+}
+
+impl Unreadable {
+    /// Shows that the award of `outcome` to `station`, whose secret is given, cannot be read; [`AwardError::Readable`] if
+    /// it can.
+    pub fn show(
+        outcome: &Outcome,
+        intent: &VerifiedIntent,
+        station: StationId,
+        secret: &SealSecret,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, AwardError> {
+        let winner = outcome.decision.win().filter(|winner| winner.station == station);
+        let award = winner.ok_or(AwardError::Readable)?.award;
+        let revealed = secret.reveal(&purpose(intent, station), award, rng)?;
+        let shown = Self { auction: intent.id(), station, outcome: outcome.hash(), revealed };
+        shown.verify(award, intent, &secret.public())?;
+        Ok(shown)
+    }
+
+    /// Checks that `award`, sealed to this station in this auction, holds nothing that the owner of `key` can read.
+    pub fn verify(&self, award: &Sealed, intent: &VerifiedIntent, key: &SealKey) -> Result<(), AwardError> {
+        let opened = self.revealed.open(key, &purpose(intent, self.station), award)?;
+        let Some(plaintext) = opened else { return Ok(()) };
+        match Award::from_plaintext(&plaintext) {
+            Ok(_) => Err(AwardError::Readable),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
 /// Bytes of every sealed award.
 pub(crate) const SEALED_BYTES: usize = Award::BYTES + Sealed::TAG_BYTES;
 
 fn purpose(intent: &VerifiedIntent, station: StationId) -> Vec<u8> {
     [&b"ohmesh/1 award"[..], &intent.terms().zone.0, &intent.id().0, &station.0].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        outcome::Decision,
+        testing::{Auction, station_secret},
+    };
+
+    /// An outcome whose award is what `seal` makes of the winner's purpose, and the winner's secret.
+    fn outcome(
+        seal: impl FnOnce(&mut Auction, &[u8], StationId) -> Sealed,
+    ) -> (Auction, Outcome, SealSecret) {
+        let mut auction = Auction::tied();
+        let mut outcome = auction.outcome();
+        let station = outcome.decision.win().unwrap().station;
+        let about = purpose(&auction.intent, station);
+        let award = seal(&mut auction, &about, station);
+        let Decision::Best(win) = &mut outcome.decision else { panic!() };
+        win.award = award;
+        (auction, outcome, station_secret(station.0[0]))
+    }
+
+    fn show(
+        (auction, outcome, secret): &mut (Auction, Outcome, SealSecret),
+    ) -> Result<Unreadable, AwardError> {
+        let station = outcome.decision.win().unwrap().station;
+        Unreadable::show(outcome, &auction.intent, station, secret, &mut auction.rng)
+    }
+
+    #[test]
+    fn an_award_for_somebody_else_is_shown_to_be_unreadable() {
+        let mut sale = outcome(|auction, purpose, _| {
+            let other = station_secret(99).public();
+            other.seal(purpose, &[0; Award::BYTES], &mut auction.rng).unwrap()
+        });
+        let shown = show(&mut sale).unwrap();
+        let (auction, outcome, secret) = &sale;
+        let award = outcome.decision.win().unwrap().award;
+        assert_eq!(shown.verify(award, &auction.intent, &secret.public()), Ok(()));
+        assert_eq!(Unreadable::decode(&shown.encode()), Ok(shown));
+        assert_eq!(shown.encode().len(), Unreadable::MAX_BYTES);
+        // It says nothing about another award, nor about another station.
+        let other = Auction::tied().award(1);
+        let refused = Err(AwardError::Revealed(RevealError::Proof));
+        assert_eq!(shown.verify(&other, &auction.intent, &secret.public()), refused);
+        let elsewhere = Unreadable { station: StationId([7; 32]), ..shown };
+        assert_eq!(elsewhere.verify(award, &auction.intent, &secret.public()), refused);
+    }
+
+    #[test]
+    fn an_award_that_holds_no_rendezvous_is_unreadable() {
+        for plaintext in [&[0xff; Award::BYTES][..], b"", &[0; Award::BYTES - 1]] {
+            let mut sale = outcome(|auction, purpose, station| {
+                let key = station_secret(station.0[0]).public();
+                key.seal(purpose, plaintext, &mut auction.rng).unwrap()
+            });
+            show(&mut sale).unwrap();
+        }
+    }
+
+    /// The cheat: a winner that does not want its award any more says that it cannot read it.
+    #[test]
+    fn a_readable_award_cannot_be_called_unreadable() {
+        let mut sale = outcome(|auction, _, _| auction.award(1));
+        assert_eq!(show(&mut sale), Err(AwardError::Readable));
+        let (auction, outcome, secret) = &mut sale;
+        let winner = outcome.decision.win().unwrap();
+        let about = purpose(&auction.intent, winner.station);
+        let revealed = secret.reveal(&about, winner.award, &mut auction.rng).unwrap();
+        let (station, hash) = (winner.station, outcome.hash());
+        let said = Unreadable { auction: auction.intent.id(), station, outcome: hash, revealed };
+        assert_eq!(said.verify(winner.award, &auction.intent, &secret.public()), Err(AwardError::Readable));
+        // With another secret of its own making.
+        let other = station_secret(98);
+        let revealed = other.reveal(&about, winner.award, &mut auction.rng).unwrap();
+        let said = Unreadable { revealed, ..said };
+        let refused = Err(AwardError::Revealed(RevealError::Proof));
+        assert_eq!(said.verify(winner.award, &auction.intent, &secret.public()), refused);
+    }
 }

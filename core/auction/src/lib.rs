@@ -77,9 +77,8 @@
 //! # Left to others
 //!
 //! The ledger: who may send what, deposits and admission, one bid for a station, filters, renewable certificates, a
-//! `pk` that is new, time, slashing. Not built here yet: the hand-over of a key to another set of validators, another
-//! outcome without a winner that did not show up, and the proof that an award cannot be decrypted; the enums they
-//! extend say that variants are only appended.
+//! `pk` that is new, time, who failed and what it costs. A key is not handed over to other validators: its holders keep
+//! their shares until its last auction is open.
 
 #![deny(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::float_arithmetic))]

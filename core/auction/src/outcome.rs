@@ -73,6 +73,9 @@ pub enum OutcomeError {
         /// Bytes that were given.
         found: usize,
     },
+    /// The key that an award is sealed under is none that sealing makes: its winner could not show that it cannot read it.
+    #[error("the award is sealed under no proper key")]
+    AwardKey,
     /// The prices, the position or the commitments are not those of the ledger, or the prover is not the buyer.
     #[error("the outcome does not follow from the ledgered bids: {0}")]
     Link(#[from] ProofFailed),
@@ -283,6 +286,9 @@ impl Claim<'_> {
             && win.award.ciphertext_len() != SEALED_BYTES
         {
             return Err(OutcomeError::AwardLength { found: win.award.ciphertext_len() });
+        }
+        if outcome.decision.win().is_some_and(|win| !win.award.is_encapsulated()) {
+            return Err(OutcomeError::AwardKey);
         }
         let (expected, found) = (statement.count(), outcome.differences.len());
         if expected != found {

@@ -106,6 +106,18 @@
 //! names the hash of the whole outcome; an award is sealed (HPKE, RFC 9180, base mode) under `ohmesh/1 award`, zone,
 //! auction and station.
 //!
+//! # A winner that does not come, an award that nobody can read
+//!
+//! When the ledger strikes a winner out, its bid and its `W_w` leave their lists
+//! ([`Opening::without`](crate::release::Opening::without)), and the same proof runs over what is left: no new bid, no
+//! new release. It hashes those that are left, so an outcome of before is none of after. Each further proof tells the
+//! other losers one more inequality about the position.
+//!
+//! A winner that cannot read its award shows so with its shared secret, `D = m*8E` and `P = m*8B` on curve25519, one
+//! equality proof (transcript `ohmesh/1 revealed secret`: key, info, encapsulated key, ciphertext, `D`, the two
+//! announcements); then all can try to open it ([`award::Unreadable`](crate::award::Unreadable)). An award under a key
+//! off the curve or of small order, of which nothing could be shown, is refused with its outcome.
+//!
 //! # Without infrastructure
 //!
 //! Car to car there is no committee and no ledger: `t = 1`, so `H = A` and `W_i = D_i`, epoch `2^64 - 1`. All proofs
@@ -200,7 +212,9 @@
 //! | position outside the area, table out of range, out of order, too long, missing, unasked | `IntentError::PositionRange`, `Road` |
 //! | identity or non-canonical point, scalar, number outside its range, unknown rule, cut or longer bytes | the decoder |
 //! | `pk` used before, second outcome, late bid, two bids of a station, spent notes | the ledger |
-//! | award withheld, sealed to another, for another auction | `AwardError::Seal`: the winner does not accept |
+//! | award sealed to another or for another auction, or that holds no rendezvous | `AwardError::Seal`, `Malformed`: the winner shows it by `Unreadable`, and the buyer's deposit is burned |
+//! | award under a key off the curve or of small order | `OutcomeError::AwardKey` |
+//! | a readable award called unreadable; another secret, message or lift revealed | `AwardError::Readable`, `Revealed` |
 //! | a release before the deadline, any step before its turn | `RoleError::NotDue`, `WrongStep` |
 //! | without infrastructure: late hash, second hash, hash under another's name, changed bid, bid off the roster, roster without a hash, two rosters, entry left out, a buyer that stops | `V2vError::LatePledge`, `PledgedTwice`, `PledgeSignature`, `ChangedBid`, `NotOnRoster`, `LeftOffRoster`, `TwoRosters`, `LeftOut`, `NoRoster`, `NoOutcome` |
 //!

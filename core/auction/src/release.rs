@@ -229,6 +229,16 @@ impl Opening {
         Ok(Self { auction, points: bids.iter().map(|bid| bid.d).collect() })
     }
 
+    /// The opening of the bids that are left when the one at `bid` no longer counts, because its winner did not come. The
+    /// others need no new release.
+    #[must_use]
+    pub fn without(mut self, bid: usize) -> Self {
+        if bid < self.points.len() {
+            self.points.remove(bid);
+        }
+        self
+    }
+
     /// The auction.
     pub fn auction(&self) -> AuctionId {
         self.auction

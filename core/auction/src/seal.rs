@@ -1,6 +1,10 @@
 //! Sealing bytes to one receiver: HPKE (RFC 9180), base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
 //! ChaCha20-Poly1305.
 
+mod revealed;
+
+pub use revealed::{RevealError, Revealed};
+
 use curve25519_dalek::MontgomeryPoint;
 use hpke::{
     Deserializable as _, Kem as _, OpModeR, OpModeS, Serializable as _, aead::ChaCha20Poly1305,

@@ -287,6 +287,37 @@ fn swapped_or_cut_award() {
     assert_eq!(auction.verify(&outcome), Err(OutcomeError::AwardLength { found: 2 }));
 }
 
+/// An award whose winner could never show that it cannot read it: a key of small order, and one off the curve.
+#[test]
+fn award_sealed_under_no_proper_key() {
+    let mut auction = Auction::tied();
+    for first in [0, 1, 2] {
+        let (mut win, scores, secret) = (auction.win(1, 3000), auction.scores(), auction.secret.clone());
+        let mut bytes = ohmesh_units::to_postcard(&win.award);
+        bytes[..32].copy_from_slice(&[&[first][..], &[0; 31]].concat());
+        win.award = ohmesh_units::from_postcard("sealed", &bytes).unwrap();
+        let outcome = auction.forge(Decision::Best(win), &scores, &secret);
+        assert_eq!(auction.verify(&outcome), Err(OutcomeError::AwardKey));
+    }
+}
+
+/// The winner does not come: the next best wins among those that are left, by the same opening.
+#[test]
+fn without_the_winner_the_next_best_is_proven() {
+    let mut auction = Auction::tied();
+    let first = auction.outcome();
+    assert_eq!(auction.verify(&first), won(1, 3000, true, &auction));
+    auction.bids.remove(1);
+    auction.opening = auction.opening.clone().without(1);
+    assert!(auction.verify(&first).is_err(), "an outcome over all bids is none over those that are left");
+    let second = auction.outcome();
+    assert_eq!(auction.verify(&second), won(1, 3000, true, &auction), "the other of the tie");
+    let mut all = Auction::tied();
+    let (decision, scores, secret) = (Decision::Best(all.win(2, 3000)), all.scores(), all.secret.clone());
+    let early = all.forge(decision, &scores, &secret);
+    assert_eq!(all.verify(&early), RANGE, "never before the first was struck out");
+}
+
 #[test]
 fn somebody_else_than_the_buyer() {
     let mut auction = Auction::tied();

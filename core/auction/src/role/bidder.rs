@@ -2,7 +2,7 @@
 
 use super::RoleError;
 use crate::{
-    award::{Accept, Award},
+    award::{Accept, Award, AwardError, Unreadable},
     bid::Bid,
     intent::{Pricing, Terms, VerifiedIntent},
     key::EpochKey,
@@ -36,7 +36,8 @@ pub enum BidderAction {
     Accept(Accept),
     /// Expect the buyer there, under this key.
     Meet(Award),
-    /// Another station won, or nobody: the deposit comes back.
+    /// Another station won, or nobody. Should that one not come, the bid counts on: [`Bidder::on_outcome`] again, or
+    /// [`Bidder::on_void`] at the auction's end, when the deposit comes back.
     Lost,
 }
 
@@ -64,6 +65,11 @@ impl<S: Strategy> Bidder<S> {
     /// A station that bids by `strategy` and reads awards with `seal`.
     pub fn new(station: StationId, seal: SealSecret, strategy: S) -> Self {
         Self { station, seal, strategy, open: BTreeMap::new() }
+    }
+
+    /// How it prices, to be changed for the bids to come.
+    pub fn strategy_mut(&mut self) -> &mut S {
+        &mut self.strategy
     }
 
     /// The price bid in an auction that is open.
@@ -128,10 +134,21 @@ impl<S: Strategy> Bidder<S> {
                 let award = Award::open(win.award, intent, self.station, &self.seal)?;
                 vec![BidderAction::Accept(Accept::of(outcome, self.station)), BidderAction::Meet(award)]
             }
-            _ => vec![BidderAction::Lost],
+            (Verdict::Won { .. }, _) => return Ok(vec![BidderAction::Lost]),
+            (Verdict::NoEligibleBid, _) => vec![BidderAction::Lost],
         };
         self.open.remove(&auction);
         Ok(actions)
+    }
+
+    /// Shows everybody that the award which this station won cannot be read; [`AwardError::Readable`] if it can.
+    pub fn unreadable(
+        &self,
+        intent: &VerifiedIntent,
+        outcome: &Outcome,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Unreadable, AwardError> {
+        Unreadable::show(outcome, intent, self.station, &self.seal, rng)
     }
 
     /// The ledger voided an auction.
