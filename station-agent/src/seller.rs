@@ -45,10 +45,10 @@ pub use words::{
 use kept::Snapshot;
 use ohmesh_auction::role::Bidder;
 use ohmesh_contract::{ARRIVAL_TIMEOUT, SellerInput, SellerKeys, SellerSession};
-use ohmesh_ledger::{Object, Query, State};
+use ohmesh_ledger::{Object, Query, State, Tariff};
 use ohmesh_ocpp::session::EvseState;
 use ohmesh_units::{
-    AccountId, AuctionId, Canonical as _, Domain, Energy, EvseId, Hash, Power, Price, SigningKey, StationId,
+    AccountId, AuctionId, Canonical as _, Domain, Energy, EvseId, Hash, Power, SigningKey, StationId,
     Timestamp, ZoneId,
 };
 use outbox::{Goal, Outgoing};
@@ -61,7 +61,8 @@ pub struct Seller {
     key: SigningKey,
     account: AccountId,
     zone: ZoneId,
-    tariff: Price,
+    /// The grid tariff in force at the newest block.
+    tariff: Tariff,
     rng: ChaCha20Rng,
     desks: BTreeMap<StationId, Desk>,
     outlets: BTreeMap<EvseId, Outlet>,
@@ -122,7 +123,7 @@ impl Seller {
     }
 
     fn new(setup: Setup, state: &State) -> Result<Self, SellerError> {
-        let tariff = state.zone().distributor.tariff;
+        let tariff = state.governance().tariff(state.head().time);
         let count = setup.stations.iter().map(|station| station.evses.len()).sum();
         if count > EVSES_MAX {
             return Err(SellerError::TooManyOutlets(count));
@@ -132,7 +133,7 @@ impl Seller {
             let SellerStation { id, seal, evses, strategy } = station;
             let desk = Desk {
                 seal: Hash(seal.public().to_bytes()),
-                bidder: Bidder::new(id, seal, Floored { strategy, floor: tariff }),
+                bidder: Bidder::new(id, seal, Floored { strategy, floor: tariff.price }),
                 evses: evses.iter().map(|evse| evse.id).collect(),
             };
             if desks.insert(id, desk).is_some() {

@@ -49,7 +49,7 @@ pub use contract::{Contract, Settlement};
 pub use error::{Refused, TermsError};
 pub use message::Message;
 pub use meter::{Meter, Reading};
-pub use offer::{Agreement, EXPORTER_LABEL, Exporter, Offer, VerifiedAgreement, VerifiedOffer};
+pub use offer::{Agreement, EXPORTER_LABEL, Exporter, NO_EXPORTER, Offer, VerifiedAgreement, VerifiedOffer};
 pub use receipt::Receipt;
 pub use session::{
     AbortReason, Action, BuyerInput, BuyerSession, BuyerSnapshot, CHECKPOINT_ENERGY, CHECKPOINT_INTERVAL,

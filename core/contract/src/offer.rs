@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// on both ends, different on every other connection.
 pub type Exporter = [u8; 32];
 
+/// The exporter of an offer that was made on the ledger: of no connection.
+pub const NO_EXPORTER: Exporter = [0; 32];
+
 /// Terms that the seller has signed for one connection and a short time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {

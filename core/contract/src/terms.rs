@@ -74,7 +74,7 @@ impl Terms {
     }
 
     /// Whether these terms can be a contract.
-    pub(crate) fn check(&self) -> Result<(), TermsError> {
+    pub fn check(&self) -> Result<(), TermsError> {
         for (role, key) in [("buyer", self.buyer_key), ("seller", self.seller_key), ("meter", self.meter_key)]
         {
             key.is_registrable().map_err(|error| TermsError::Key { role, error })?;

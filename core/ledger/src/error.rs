@@ -2,8 +2,8 @@
 
 use crate::{Amount, Asset, Journal};
 use ohmesh_auction::{
-    bid::BidError, intent::IntentError, key::generation::GenerationError, outcome::OutcomeError,
-    release::ReleaseError,
+    award::AwardError, bid::BidError, intent::IntentError, key::generation::GenerationError,
+    outcome::OutcomeError, release::ReleaseError,
 };
 use ohmesh_contract::Refused;
 use ohmesh_units::{
@@ -339,9 +339,15 @@ pub enum TransactionError {
     /// The sender is not the buyer of the auction.
     #[error("the sender is not the buyer of auction {0}")]
     NotTheBuyer(AuctionId),
-    /// The acceptance is not of the award, or not by the winner.
-    #[error("this does not accept the award of auction {0}")]
+    /// What the winner says is not of the award, or not by the winner.
+    #[error("this is not of the award of auction {0}, or not by its winner")]
     NotTheAward(AuctionId),
+    /// What should show that an award cannot be read does not.
+    #[error(transparent)]
+    Award(#[from] AwardError),
+    /// A station's key for awards to which nothing can be sealed.
+    #[error("nothing can be sealed to the award key of station {0}")]
+    AwardKey(StationId),
     /// There is no such open contract.
     #[error("there is no open contract {0}")]
     NoContract(ContractId),

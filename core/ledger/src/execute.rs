@@ -321,6 +321,9 @@ fn dispatch(draft: &mut Draft<'_>, verified: &Verified) -> Result<(), Transactio
         Body::AuctionRelease(release) => auction::release(draft, sender, release),
         Body::AuctionOutcome(outcome) => auction::outcome(draft, sender, outcome),
         Body::AuctionAccept(accept) => auction::accept(draft, sender, accept),
+        Body::AuctionUnreadable(shown) => auction::unreadable(draft, sender, shown),
+        Body::AuctionDemand(terms) => contract::demand(draft, sender, terms),
+        Body::AuctionOffer(offer) => contract::offer(draft, sender, offer),
         Body::ContractOpen(agreement) => contract::open(draft, sender, agreement),
         Body::ContractStart(start) => contract::start(draft, start),
         Body::ContractSettle { record, start, checkpoint } => {

@@ -9,10 +9,11 @@ use ohmesh_auction::{
         generation::{Board, Deal, Generation, GenerationError, Handout},
     },
     release::{Opening, VerifiedRelease},
+    seal::{SealKey, Sealed},
 };
-use ohmesh_contract::Contract;
+use ohmesh_contract::{Contract, Offer, Terms};
 use ohmesh_units::{
-    AccountId, Canonical, ContractId, Domain, Energy, EvseId, Hash, Position, Power, Price, PublicKey,
+    AccountId, Canonical, ContractId, Domain, Energy, EvseId, Hash, Money, Position, Power, Price, PublicKey,
     StationId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -78,15 +79,18 @@ impl Object {
         }
     }
 
-    /// Whose money the object holds, and how much of which asset.
-    pub fn held(&self) -> Option<(AccountId, Asset, Amount)> {
+    /// Whose money the object holds, and how much of which asset: one entry for each hold that has to end.
+    pub fn held(&self) -> Vec<(AccountId, Asset, Amount)> {
         match self {
-            Self::Pending(pending) => Some((pending.from, pending.asset, pending.amount)),
+            Self::Pending(pending) => vec![(pending.from, pending.asset, pending.amount)],
             Self::Contract(contract) => {
-                Some((contract.terms().buyer, Asset::Currency, contract.locked().as_micro()))
+                vec![(contract.terms().buyer, Asset::Currency, contract.locked().as_micro())]
             }
-            Self::Bond(bond) if bond.held() > 0 => Some((bond.owner, Asset::Currency, bond.held())),
-            _ => None,
+            Self::Bond(bond) if bond.held() > 0 => vec![(bond.owner, Asset::Currency, bond.held())],
+            Self::Auction(auction) => {
+                auction.deposited().map(|(owner, amount)| (owner, Asset::Currency, amount)).collect()
+            }
+            _ => Vec::new(),
         }
     }
 }
@@ -239,7 +243,7 @@ pub enum End {
     Contracted(ContractId),
     /// An auction was proven to have no eligible bid.
     NobodyEligible,
-    /// An auction ran out of time.
+    /// An auction ran out of time, and nobody is to blame alone: the bids were never opened.
     TimedOut,
     /// A buyer's one-time key, a meter's key or a validator's vote key has been used.
     Used,
@@ -248,6 +252,12 @@ pub enum End {
     /// An epoch is so long over that nothing signed in it can be punished any more; or a key's making was overtaken by
     /// another set of validators.
     Past,
+    /// An auction's buyer did not decide, or did not open the contract: its deposit is burned.
+    BuyerFailed,
+    /// An auction's winner has shown that nobody can read its award: the buyer's deposit is burned.
+    Unreadable,
+    /// An auction's winners did not come, one after the other: their deposits are burned.
+    NobodyCame,
 }
 
 /// The remains of an object: enough to prove how it ended, not more.
@@ -312,8 +322,14 @@ pub struct Auction {
     pub buyer: AccountId,
     /// The height of the block that opened it.
     pub height: u64,
-    /// Bids in ledger order; at most [`ohmesh_auction::BIDS_MAX`].
+    /// Bids that count, in ledger order; at most [`ohmesh_auction::BIDS_MAX`].
     pub bids: Vec<LedgeredBid>,
+    /// Who answers for each of them, in the same order.
+    pub bidders: Vec<Bidder>,
+    /// What each of them and the buyer has deposited: as the rules were when it was opened.
+    pub deposits: Deposits,
+    /// Winners that did not come, in order. Their deposits are burned, and their bids no longer count.
+    pub no_shows: Vec<StationId>,
     /// Releases in the order of their arrival.
     pub releases: Vec<(ValidatorIndex, VerifiedRelease)>,
     /// What the releases open, once a threshold of shares is there.
@@ -322,6 +338,48 @@ pub struct Auction {
     pub award: Option<Award>,
     /// When the time of the current step is over.
     pub deadline: Timestamp,
+    /// How long the chain had stood still, in all its life, when the step began: time in which nobody could do anything
+    /// does not count.
+    pub halted_ms: u64,
+}
+
+impl Auction {
+    /// Winners of one auction that may fail to come; after the last of them it is void.
+    pub const NO_SHOWS_MAX: usize = 3;
+
+    /// The deposits that the auction holds now, and whose they are: the buyer's first.
+    pub fn deposited(&self) -> impl Iterator<Item = (AccountId, Amount)> {
+        let Deposits { buyer, bid } = self.deposits;
+        let bidders = self.bidders.iter().map(move |bidder| (bidder.account, bid.as_micro()));
+        std::iter::once((self.buyer, buyer.as_micro())).chain(bidders).filter(|(_, amount)| *amount > 0)
+    }
+}
+
+/// Who answers for a bid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bidder {
+    /// The station's owner.
+    pub account: AccountId,
+    /// The key that the station had for awards when it bid: to this one the buyer seals, whatever the station registers
+    /// later.
+    pub award_key: SealKey,
+}
+
+/// What has to be deposited in auctions. Who fails the others loses it; it is burned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deposits {
+    /// By the account that answers for the buyer; 0 to [`Deposits::MAX`].
+    pub buyer: Money,
+    /// By a station's owner, with each bid; 0 to [`Deposits::MAX`].
+    pub bid: Money,
+}
+
+impl Deposits {
+    /// A thousand units of currency: more is a slip of the pen.
+    pub const MAX: Money = Money::from_micro(1_000_000_000);
+    /// No deposits.
+    pub const NONE: Self = Self { buyer: Money::ZERO, bid: Money::ZERO };
 }
 
 /// Who won an auction, and whether it took the award.
@@ -339,8 +397,21 @@ pub struct Award {
     pub outcome: Hash,
     /// Whether the price is proven to be the best; otherwise the buyer chose.
     pub is_proven_best: bool,
+    /// What the winner alone reads.
+    pub sealed: Sealed,
     /// Whether the winner has accepted.
     pub is_accepted: bool,
+    /// What the buyer has demanded on the ledger, because it got no offer from the winner.
+    pub demand: Option<Demand>,
+}
+
+/// The contract's offer, by way of the ledger: so that everybody sees who of the two does not come.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Demand {
+    /// The buyer wants these terms signed.
+    Asked(Box<Terms>),
+    /// The winner has signed; the buyer has all it needs to open the contract.
+    Answered(Box<Offer>),
 }
 
 /// One account's amounts of one asset in one journal.

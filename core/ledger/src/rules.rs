@@ -1,6 +1,7 @@
-//! What a zone may change without a new genesis: fees, the length of an epoch, the bond behind a vote.
+//! What a zone may change without a new genesis: fees, the length of an epoch, the bond behind a vote, the
+//! deposits of auctions.
 
-use crate::LedgerError;
+use crate::{Deposits, LedgerError};
 use ohmesh_units::{Money, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct Rules {
     pub epoch_ms: u64,
     /// The bond that each unit of a validator's stake needs, beyond what the genesis gave it; not negative.
     pub bond: Money,
+    /// What an auction's buyer and bidders deposit.
+    pub deposits: Deposits,
 }
 
 impl Rules {
@@ -49,6 +52,11 @@ impl Rules {
         if self.bond < Money::ZERO {
             return bad(format!("a bond of {} is negative", self.bond));
         }
+        for (whose, deposit) in [("a buyer's", self.deposits.buyer), ("a bid's", self.deposits.bid)] {
+            if !(Money::ZERO..=Deposits::MAX).contains(&deposit) {
+                return bad(format!("{whose} deposit of {deposit}, 0 to {} are allowed", Deposits::MAX));
+            }
+        }
         Ok(())
     }
 
@@ -60,8 +68,10 @@ impl Rules {
 }
 
 impl Default for Rules {
-    /// No fees, a day an epoch, no bonds.
+    /// No fees, a day an epoch, no bonds, no deposits.
     fn default() -> Self {
-        Self { version: Self::VERSION, fee: Money::ZERO, epoch_ms: 24 * 3_600_000, bond: Money::ZERO }
+        let epoch_ms = 24 * 3_600_000;
+        let (fee, bond, deposits) = (Money::ZERO, Money::ZERO, Deposits::NONE);
+        Self { version: Self::VERSION, fee, epoch_ms, bond, deposits }
     }
 }

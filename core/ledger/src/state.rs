@@ -95,9 +95,23 @@ pub struct Totals {
     pub sold: Energy,
     /// All energy bought.
     pub bought: Energy,
+    /// How long the chain has stood still: all gaps between blocks longer than [`Totals::GAP_MS`].
+    pub halted_ms: u64,
 }
 
 impl Totals {
+    /// The longest time between two blocks in which nothing is amiss: empty blocks come every 10 s, and a round or two may
+    /// fail.
+    pub const GAP_MS: u64 = 30_000;
+
+    /// Counts the gap before a block of time `now`.
+    pub(crate) fn count_gap(&mut self, parent: Timestamp, now: Timestamp) {
+        let gap_ms = now.as_millis().saturating_sub(parent.as_millis());
+        if gap_ms > Self::GAP_MS {
+            self.halted_ms = self.halted_ms.saturating_add(gap_ms);
+        }
+    }
+
     pub(crate) fn flow_mut(&mut self, journal: Journal, asset: Asset) -> &mut Flow {
         &mut self.flows[journal as usize][asset as usize]
     }
@@ -500,7 +514,7 @@ impl State {
                 assert_eq!(bought, sold, "I10");
             }
         }
-        let open: Vec<(AccountId, Asset, i64)> = self.objects.iter().filter_map(Object::held).collect();
+        let open: Vec<(AccountId, Asset, i64)> = self.objects.iter().flat_map(Object::held).collect();
         let ended: u64 = self.totals.pendings_ended.iter().sum();
         assert_eq!(self.totals.pendings_opened, ended + open.len() as u64, "I4: every hold ends once");
         for asset in Asset::ALL {

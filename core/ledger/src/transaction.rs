@@ -2,7 +2,7 @@
 
 use crate::{Evidence, LedgerError, Rules, TransactionError, ValidatorSet};
 use ohmesh_auction::{
-    award::Accept,
+    award::{Accept, Unreadable},
     bid::Bid,
     intent::Intent,
     key::{
@@ -12,7 +12,7 @@ use ohmesh_auction::{
     outcome::Outcome,
     release::Release,
 };
-use ohmesh_contract::{Agreement, Checkpoint, MeterRecord, Release as Waiver, Signed, Start};
+use ohmesh_contract::{Agreement, Checkpoint, MeterRecord, Offer, Release as Waiver, Signed, Start, Terms};
 use ohmesh_units::{
     AccountId, Canonical, ContractId, Domain, Energy, EvseId, Hash, Position, Power, Price, PublicKey,
     Signature, SignatureCheck, SigningKey, StationId, Timestamp, TransactionId, ZoneId, append_postcard,
@@ -312,6 +312,12 @@ pub enum Body {
         /// What it claims from now on: less than before.
         energy: Energy,
     },
+    /// In place of the acceptance: the winner shows that the award cannot be read.
+    AuctionUnreadable(Unreadable),
+    /// The buyer got no offer from the winner, which has accepted: it shall answer on the ledger.
+    AuctionDemand(Box<Terms>),
+    /// The winner's answer to a demand: the terms, signed; of another of its outlets if need be.
+    AuctionOffer(Box<Offer>),
 }
 
 impl Body {
@@ -325,6 +331,8 @@ impl Body {
             Self::AuctionRelease(release) => 20 + points(release.encode().len() / 32, 2),
             Self::AuctionOutcome(outcome) => 100 + points(outcome.encode().len() / 32, 6),
             Self::AuctionAccept(_) => 2,
+            Self::AuctionUnreadable(_) => 10,
+            Self::AuctionDemand(_) | Self::AuctionOffer(_) => 6,
             Self::KeyDeal(deal) => 40 + points(deal.encode().len() / 32, 2),
             Self::KeyHandout(handout) => 40 + points(handout.encode().len() / 32, 2),
             Self::KeyBlinding(_) | Self::KeyComplaint(_) | Self::KeySolo(_) => 80,
@@ -372,6 +380,9 @@ impl Body {
             | Self::AuctionRelease(_)
             | Self::AuctionOutcome(_)
             | Self::AuctionAccept(_)
+            | Self::AuctionUnreadable(_)
+            | Self::AuctionDemand(_)
+            | Self::AuctionOffer(_)
             | Self::ContractStart(_)
             | Self::ContractSettle { .. }
             | Self::ContractWaive(_)

@@ -10,6 +10,8 @@ mod auctions;
 mod bounds;
 #[path = "ledger/contracts.rs"]
 mod contracts;
+#[path = "ledger/failures.rs"]
+mod failures;
 #[path = "ledger/golden.rs"]
 mod golden;
 #[path = "ledger/governance.rs"]

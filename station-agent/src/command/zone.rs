@@ -10,7 +10,9 @@ use crate::{disk::Folder, key_file, vote_keys::VoteKeys, zone_file};
 use clap::{Args, Subcommand};
 use eyre::{Context, bail, eyre};
 use ohmesh_geo::{Catalogue, ZonePolygon, choose_area, frame, german_register};
-use ohmesh_ledger::{Distributor, KeyGroup, Rules, Validator, ValidatorSet, Zone, ZoneArea, ZoneFile};
+use ohmesh_ledger::{
+    Deposits, Distributor, KeyGroup, Rules, Validator, ValidatorSet, Zone, ZoneArea, ZoneFile,
+};
 use ohmesh_mesh::{Clock, SystemClock};
 use ohmesh_units::{Area, Currency, Money, Position, Price, PublicKey, ZoneId};
 use serde::Serialize;
@@ -79,6 +81,13 @@ pub(super) struct New {
     /// The bond behind each unit of stake that a validator gets after the genesis, in micro-units.
     #[arg(long, default_value_t = 0)]
     bond: i64,
+    /// What the account that answers for a buyer deposits in each auction, in micro-units; burned if the buyer fails the
+    /// bidders.
+    #[arg(long, default_value_t = 0)]
+    buyer_deposit: i64,
+    /// What a station's owner deposits with each bid, in micro-units; burned if it wins and does not come.
+    #[arg(long, default_value_t = 0)]
+    bid_deposit: i64,
     /// An H3 cell in which auctions are held; as many as wanted.
     #[arg(long = "area")]
     areas: Vec<Area>,
@@ -163,6 +172,10 @@ pub(super) fn run(command: ZoneCommand, json: bool) -> eyre::Result<()> {
                 fee: Money::from_micro(new.fee),
                 epoch_ms: new.epoch_seconds.saturating_mul(1_000),
                 bond: Money::from_micro(new.bond),
+                deposits: Deposits {
+                    buyer: Money::from_micro(new.buyer_deposit),
+                    bid: Money::from_micro(new.bid_deposit),
+                },
                 ..Rules::default()
             };
             let zone = Zone {

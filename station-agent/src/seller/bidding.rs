@@ -9,7 +9,7 @@ use ohmesh_auction::{
 };
 use ohmesh_ledger::{Auction, Block, Body, Object, State};
 use ohmesh_ocpp::session::Command;
-use ohmesh_units::{AuctionId, EvseId, Power, Price, PublicKey, StationId, Timestamp, to_hex};
+use ohmesh_units::{AuctionId, EvseId, Money, Power, Price, PublicKey, StationId, Timestamp, to_hex};
 use rand_chacha::rand_core::Rng as _;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ impl Seller {
         self.height = block.header.height;
         self.read_registry(state);
         let at = block.header.time;
+        self.read_tariff(state);
         for signed in &block.transactions {
             let transaction = &signed.transaction;
             match &transaction.body {
@@ -53,6 +54,17 @@ impl Seller {
         self.close_bids(state);
         self.look_at_ends(now, at, state);
         self.retry(state);
+    }
+
+    /// The grid tariff that a contract must name now, and that no bid may be below.
+    fn read_tariff(&mut self, state: &State) {
+        let tariff = state.governance().tariff(state.head().time);
+        if self.tariff != tariff {
+            self.tariff = tariff;
+            for desk in self.desks.values_mut() {
+                desk.bidder.strategy_mut().floor = tariff.price;
+            }
+        }
     }
 
     /// Bids in a new auction, with every station that can serve it.
@@ -101,10 +113,16 @@ impl Seller {
     /// Whether the ledger would take a bid of the station, and it could read the award.
     fn may_bid(&self, station: StationId, auction: &Auction, state: &State) -> bool {
         let Some(desk) = self.desks.get(&station) else { return false };
-        let open = self.bids.keys().filter(|(_, bidder)| *bidder == station).count();
+        let may_win = |id: AuctionId| {
+            let award = running(state, id).map(|auction| auction.award.as_ref());
+            award.is_some_and(|award| award.is_none_or(|award| !award.is_accepted))
+        };
+        let open = self.bids.keys().filter(|(id, bidder)| *bidder == station && may_win(*id)).count();
+        // Most bids lose. But where a winner without an outlet loses its deposit, no more are made than can be served.
+        let most = if auction.deposits.bid > Money::ZERO { 1 } else { BIDS_PER_EVSE };
         let Some((_, Object::Station(found))) = state.object(&station.into()) else { return false };
         let frame = state.zone().frame(auction.intent.terms().area);
-        open < BIDS_PER_EVSE * desk.evses.len()
+        open < most * desk.evses.len()
             && self.sales.len() < SALES_MAX
             && found.owner == self.account
             && found.award_key == desk.seal
@@ -149,17 +167,23 @@ impl Seller {
             proven_best: award.is_proven_best,
         };
         for station in stations {
-            let Some(evse) = self.bids.remove(&(id, station)) else { continue };
+            let Some(evse) = self.bids.get(&(id, station)).copied() else { continue };
             let Some(desk) = self.desks.get_mut(&station) else { continue };
             match desk.bidder.on_outcome(&auction.intent, outcome, &verdict).as_deref() {
                 Ok([BidderAction::Accept(accept), BidderAction::Meet(meet)]) => {
+                    self.bids.remove(&(id, station));
                     self.on_won(now, auction, (station, evse), *accept, meet);
                 }
-                Ok(_) => self.note(SellerEvent::Lost { auction: id, station }),
+                // Another has won. It may not come, and then this bid counts still.
+                Ok(_) => {}
                 Err(reason) => {
                     let reason = Some(*reason);
-                    // Nothing can be disputed yet, so the bid is over.
+                    let shown = desk.bidder.unreadable(&auction.intent, outcome, &mut self.rng);
                     let _ = desk.bidder.on_void(&id);
+                    self.bids.remove(&(id, station));
+                    if let Ok(shown) = shown {
+                        self.submit(id, Goal::Unreadable, Body::AuctionUnreadable(shown));
+                    }
                     self.note(SellerEvent::Failed { auction: id, station, reason });
                 }
             }
@@ -176,9 +200,8 @@ impl Seller {
         meet: &Award,
     ) {
         let (id, terms) = (auction.intent.id(), auction.intent.terms());
-        let Ok(peer) = <[u8; 32]>::try_from(meet.rendezvous()) else {
-            return self.note(SellerEvent::Failed { auction: id, station, reason: None });
-        };
+        // A buyer that says nonsense is nobody's peer: it is accepted, and fails to open the contract.
+        let peer = <[u8; 32]>::try_from(meet.rendezvous()).ok().map(PublicKey::from_bytes);
         let (connectors, power_min) = (terms.connectors.bits(), terms.power_min);
         let free = Some(bid_for).filter(|evse| self.is_free(evse));
         let free = free.or_else(|| self.free_outlet(station, connectors, power_min));
@@ -190,7 +213,7 @@ impl Seller {
         let kept = Kept {
             auction: id,
             station,
-            peer: PublicKey::from_bytes(peer),
+            peer,
             buyer_key: terms.buyer,
             price: award.price,
             energy: terms.energy.energy(),

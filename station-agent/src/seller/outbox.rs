@@ -3,7 +3,7 @@
 
 use super::{Effect, Seller, SellerEvent};
 use ohmesh_contract::State as ContractState;
-use ohmesh_ledger::{Body, Object, State};
+use ohmesh_ledger::{Body, Demand, Object, State};
 use ohmesh_units::{AuctionId, ContractId, StationId};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,8 @@ pub(super) enum Goal {
     Accept,
     Settle(ContractId),
     Waive(ContractId),
+    Unreadable,
+    Offer,
 }
 
 impl Goal {
@@ -43,6 +45,11 @@ impl Goal {
                 }
                 _ => true,
             },
+            Self::Unreadable => super::bidding::running(state, auction).is_none(),
+            Self::Offer => super::bidding::running(state, auction).is_none_or(|auction| {
+                let award = auction.award.as_ref();
+                !award.is_some_and(|award| matches!(award.demand, Some(Demand::Asked(_))))
+            }),
             Self::Waive(contract) => {
                 !matches!(state.object(&contract.into()), Some((_, Object::Contract(_))))
             }
@@ -102,6 +109,8 @@ pub(super) fn name(body: &Body) -> &'static str {
     match body {
         Body::AuctionBid { .. } => "AuctionBid",
         Body::AuctionAccept(_) => "AuctionAccept",
+        Body::AuctionUnreadable(_) => "AuctionUnreadable",
+        Body::AuctionOffer(_) => "AuctionOffer",
         Body::ContractSettle { .. } => "ContractSettle",
         Body::ContractWaive(_) => "ContractWaive",
         _ => "other",

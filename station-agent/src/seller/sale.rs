@@ -4,15 +4,17 @@ use super::{
     CommandTag, Effect, Goal, Seller, SellerEvent, SellerTimer,
     bidding::{later, running},
     metering::Flow,
+    outbox::Outgoing,
 };
 use ohmesh_contract::{
-    AbortReason, Action, Contract, Exporter, GridTariff, Message, Receipt, Sale as Deal, SellerInput,
-    SellerKeys, SellerSession, State as ContractState, Terms,
+    AbortReason, Action, Contract, Exporter, GridTariff, Message, Receipt, Refused, Sale as Deal,
+    SellerInput, SellerKeys, SellerSession, State as ContractState, Terms,
 };
-use ohmesh_ledger::{Body, Query, State};
+use ohmesh_ledger::{Body, Demand, Query, State};
 use ohmesh_ocpp::session::{Command, EvseState};
 use ohmesh_units::{AuctionId, Energy, EvseId, Power, Price, PublicKey, StationId, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A sale from the accepted award to its end.
 pub(super) struct Sale {
@@ -35,8 +37,8 @@ pub(super) struct Sale {
 pub(super) struct Kept {
     pub(super) auction: AuctionId,
     pub(super) station: StationId,
-    /// The buyer's transport key, from the award.
-    pub(super) peer: PublicKey,
+    /// The buyer's transport key, from the award; none: the award named no such key, and nobody can speak for it.
+    pub(super) peer: Option<PublicKey>,
     pub(super) buyer_key: PublicKey,
     pub(super) price: Price,
     pub(super) energy: Energy,
@@ -106,7 +108,7 @@ impl Seller {
         exporter: Exporter,
         messages: Vec<Message>,
     ) {
-        let sale = self.sales.get_mut(&auction).filter(|sale| sale.kept.peer == from);
+        let sale = self.sales.get_mut(&auction).filter(|sale| sale.kept.peer == Some(from));
         let Some(sale) = sale.filter(|_| messages.len() <= Query::SALE_MESSAGES_MAX) else {
             self.effects.push(Effect::Reply(Vec::new()));
             return self.note(SellerEvent::Stranger { auction, from });
@@ -131,38 +133,84 @@ impl Seller {
     fn on_draft(&mut self, now: Timestamp, auction: AuctionId, draft: Terms, exporter: Exporter) {
         let Some(sale) = self.sales.get(&auction) else { return };
         let (kept, evse) = (sale.kept.clone(), draft.evse);
-        let fits = self.outlets.get(&evse).is_some_and(|outlet| {
+        if !self.can_serve(&kept, &evse) {
+            return self.note(SellerEvent::Unfit { auction, evse });
+        }
+        let Some((deal, keys)) = self.deal(&kept, evse) else { return };
+        let offered = SellerSession::offer(keys, &deal, draft, exporter, now);
+        if let Some(actions) = self.begin(now, auction, evse, offered) {
+            self.act(now, auction, actions);
+        }
+    }
+
+    /// The buyer, who got no offer, demands one on the ledger: it is answered there, for the outlet that is demanded or
+    /// the one that is held.
+    fn on_demand(&mut self, now: Timestamp, auction: AuctionId, demanded: &Terms) {
+        let is_answered = |other: &Outgoing| other.auction == auction && other.goal == Goal::Offer;
+        let Some(sale) = self.sales.get(&auction) else { return };
+        if self.outbox.iter().any(is_answered) {
+            return;
+        }
+        let kept = sale.kept.clone();
+        let evse = if self.can_serve(&kept, &demanded.evse) { demanded.evse } else { kept.evse };
+        let Some((deal, keys)) = self.deal(&kept, evse) else { return };
+        let (meter_key, power_rated) = (keys.meter.public(), deal.power_rated);
+        let terms = Terms { evse, meter_key, power_rated, ..demanded.clone() };
+        let answered = SellerSession::answer(keys, &deal, terms, later(now, ANSWER_VALIDITY), now);
+        for action in self.begin(now, auction, evse, answered).into_iter().flatten() {
+            if let Action::Send(Message::Offer(offer)) = action {
+                self.submit(auction, Goal::Offer, Body::AuctionOffer(offer));
+            }
+        }
+    }
+
+    /// Whether this outlet of the station can serve the sale: it is the one that is held, or free and fitting.
+    fn can_serve(&self, kept: &Kept, evse: &EvseId) -> bool {
+        let fits = self.outlets.get(evse).is_some_and(|outlet| {
             let is_broken = matches!(outlet.state, EvseState::Faulted | EvseState::Unavailable);
             outlet.registered.is_some() && !is_broken && outlet.fits(kept.connectors, kept.power_min)
         });
-        let is_ours = self.desks.get(&kept.station).is_some_and(|desk| desk.evses.contains(&evse));
-        if !(fits && is_ours && (evse == kept.evse || self.is_free(&evse))) {
-            return self.note(SellerEvent::Unfit { auction, evse });
-        }
-        let Some(outlet) = self.outlets.get(&evse) else { return };
+        let is_ours = self.desks.get(&kept.station).is_some_and(|desk| desk.evses.contains(evse));
+        fits && is_ours && (*evse == kept.evse || self.is_free(evse))
+    }
+
+    /// What is sold at an outlet, and the keys that sign for it.
+    fn deal(&self, kept: &Kept, evse: EvseId) -> Option<(Deal, SellerKeys)> {
+        let outlet = self.outlets.get(&evse)?;
         let deal = Deal {
             zone: self.zone,
-            auction,
+            auction: kept.auction,
             buyer_key: kept.buyer_key,
             seller: self.account,
             evse,
             price: kept.price,
             energy_max: kept.energy,
             power_rated: outlet.set.power,
-            grid: GridTariff { version: TARIFF_VERSION, price: self.tariff },
+            grid: GridTariff { version: self.tariff.version, price: self.tariff.price },
         };
-        let keys = SellerKeys { seller: self.key.clone(), meter: outlet.set.meter.clone() };
-        match SellerSession::offer(keys, &deal, draft, exporter, now) {
+        Some((deal, SellerKeys { seller: self.key.clone(), meter: outlet.set.meter.clone() }))
+    }
+
+    /// Takes up a session that has made its offer; gives what it asks for.
+    fn begin(
+        &mut self,
+        now: Timestamp,
+        auction: AuctionId,
+        evse: EvseId,
+        offered: Result<(SellerSession, Vec<Action>), Refused>,
+    ) -> Option<Vec<Action>> {
+        match offered {
             Ok((session, actions)) => {
-                if evse != kept.evse {
+                if self.sales.get(&auction).is_some_and(|sale| sale.kept.evse != evse) {
                     self.move_to(now, auction, evse);
                 }
-                if let Some(sale) = self.sales.get_mut(&auction) {
-                    sale.session = Some(session);
-                }
-                self.act(now, auction, actions);
+                self.sales.get_mut(&auction)?.session = Some(session);
+                Some(actions)
             }
-            Err(reason) => self.note(SellerEvent::Refused { auction, reason: Box::new(reason) }),
+            Err(reason) => {
+                self.note(SellerEvent::Refused { auction, reason: Box::new(reason) });
+                None
+            }
         }
     }
 
@@ -239,6 +287,10 @@ impl Seller {
                 self.look_at_contract(now, auction, state)
             } else {
                 self.look_at_offer(now, auction, at, state);
+                let award = running(state, auction).and_then(|auction| auction.award.as_ref());
+                if let Some(Demand::Asked(terms)) = award.and_then(|award| award.demand.as_ref()) {
+                    self.on_demand(now, auction, terms);
+                }
                 let has_session = self.sales.get(&auction).is_some_and(|sale| sale.session.is_some());
                 let is_given_up = self.sales.get(&auction).is_some_and(|sale| sale.kept.is_halted);
                 !has_session && (is_given_up || running(state, auction).is_none())
@@ -279,5 +331,5 @@ impl Seller {
 /// Kinds of messages that a seller sends: offer, armed, record, stop, release.
 pub(super) const KINDS: usize = 5;
 
-/// The number of the zone file's tariff; no transaction changes it yet.
-const TARIFF_VERSION: u32 = 0;
+/// How long an offer on the ledger is valid: longer than the ten minutes that the ledger gives the buyer then.
+const ANSWER_VALIDITY: Duration = Duration::from_secs(900);

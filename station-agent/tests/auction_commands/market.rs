@@ -303,10 +303,47 @@ impl Market {
         asked.id
     }
 
+    /// As [`Market::sold`], but the best does not come, and the next best is proven and does.
+    pub(crate) fn sold_to_the_next(&mut self, ticks: &[u16]) -> AuctionId {
+        let mut asked = self.ask(self.terms(), 40_000_000, &[]);
+        let sellers: Vec<u8> = (0u8..).take(ticks.len()).collect();
+        let prices: Vec<(u8, u16)> = sellers.iter().copied().zip(ticks.iter().copied()).collect();
+        self.bid(&asked, &prices);
+        self.close(&mut asked, &sellers);
+        self.release(&mut asked, &[0, 2, 3]);
+        let secret = asked.buyer.secret().unwrap().clone();
+        let again = Buyer::resume(asked.buyer.intent().clone(), secret, self.key());
+        let outcome = self.decide(&mut asked, None);
+        self.publish(&outcome);
+        self.pass(130);
+        let left = self.auction(asked.id);
+        let absent = outcome.decision.win().unwrap().station;
+        assert_eq!((left.no_shows, left.award), (vec![absent], None));
+        asked.buyer = again;
+        let seals = left.bidders.into_iter().map(|bidder| bidder.award_key);
+        let candidates =
+            left.bids.into_iter().zip(seals).map(|(bid, seal)| Candidate { bid, seal }).collect();
+        asked.buyer.on_closed(candidates, &mut self.rng).unwrap();
+        asked.buyer.on_opening(left.opening.unwrap(), &mut self.rng).unwrap();
+        let outcome = self.decide(&mut asked, None);
+        self.publish(&outcome);
+        let winner = outcome.decision.win().unwrap().station;
+        let winner = sellers.into_iter().find(|n| station(*n) == winner).unwrap();
+        self.contract(&asked, &outcome, winner);
+        asked.id
+    }
+
+    /// Time passes, with a block every ten seconds.
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds.div_ceil(10) {
+            self.at_ms += 9_000;
+            self.block(Vec::new());
+        }
+    }
+
     /// Until the time of every step is over.
     pub(crate) fn wait(&mut self) {
-        self.at_ms += 700_000;
-        self.block(Vec::new());
+        self.pass(700);
     }
 }
 

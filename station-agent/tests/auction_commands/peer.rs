@@ -35,11 +35,13 @@ struct Exports {
     empty: Value,
     /// With more bids than one range proof covers.
     many: Value,
+    /// Whose first winner did not come.
+    absent: Value,
 }
 
 impl Exports {
-    fn all(&self) -> [(&'static str, &Value); 7] {
-        let Self { best, second, own, road, nobody, empty, many } = self;
+    fn all(&self) -> [(&'static str, &Value); 8] {
+        let Self { best, second, own, road, nobody, empty, many, absent } = self;
         [
             ("best", best),
             ("second", second),
@@ -48,6 +50,7 @@ impl Exports {
             ("nobody", nobody),
             ("empty", empty),
             ("many", many),
+            ("absent", absent),
         ]
     }
 
@@ -59,6 +62,7 @@ impl Exports {
 
     fn new() -> Self {
         let mut market = Market::new(18);
+        let absent = market.sold_to_the_next(&[40_000, 31_000, 30_000, 30_000]);
         let best = market.sold(&[40_000, 31_000, 30_000, 30_000, 50_000]);
         let by_second = Terms { pricing: Pricing::SecondScore, ..market.terms() };
         let second = market.sold_with(by_second, &[40_000, 30_000, 35_000], &[]);
@@ -92,6 +96,7 @@ impl Exports {
             nobody: export(nobody.id),
             empty: export(empty.id),
             many: export(many),
+            absent: export(absent),
         }
     }
 }
@@ -109,6 +114,8 @@ fn both_verifiers_find_the_same_winner_and_price() {
     let winner = judged(&exports.best).unwrap().unwrap();
     assert_eq!((winner.0, winner.1), (2, station(2).to_string()));
     assert_eq!(judged(&exports.nobody), Ok(None));
+    let next = judged(&exports.absent).unwrap().unwrap();
+    assert_eq!((next.0, next.1), (2, station(3).to_string()), "of those that were left");
 }
 
 #[test]
@@ -195,6 +202,10 @@ fn the_second_verifier_reads_bytes_and_refuses_names_that_do_not_fit_them() {
 type Edit = (&'static str, fn(&Exports) -> &Value, fn(&mut Value, &Exports));
 
 const EDITS: &[Edit] = &[
+    // Winners that did not come: another one struck out, none, or more than there were.
+    ("outcome: NoShow", |e| &e.absent, |v, _| v["no_shows"][0] = station(0).to_string().into()),
+    ("outcome: NoSuchBid", |e| &e.absent, |v, _| v["no_shows"] = Value::Array(Vec::new())),
+    ("outcome: Absent", |e| &e.absent, |v, _| v["outcome"] = Value::Null),
     // The outcome: price, winner, differences, proofs, award.
     ("outcome: Link", |e| &e.best, |v, _| decide(v, |win| win.price.0 += 1)),
     ("outcome: Link", |e| &e.own, |v, _| decide(v, |win| win.price.0 -= 1)),
@@ -457,19 +468,34 @@ fn judged(export: &Value) -> Judged {
         due(one, name.clone())?;
         releases.push(release.verify(&key, &verified, &bids).map_err(named(&name))?);
     }
-    if export["outcome"].is_null() {
+    let mut opening = Opening::combine(&key, &verified, &bids, &releases).map_err(named("opening"))?;
+    let earlier = export["earlier"].as_array().unwrap().len();
+    let mut pointers: Vec<String> = (0..earlier).map(|at| format!("/earlier/{at}")).collect();
+    pointers.extend((!export["outcome"].is_null()).then(|| "/outcome".to_owned()));
+    let absent = export["no_shows"].as_array().unwrap();
+    if pointers.len() <= absent.len() {
         return Err("outcome: Absent".into());
     }
-    let outcome: Outcome = decoded(export, "/outcome", "outcome")?;
-    due(&export["outcome"], "outcome".into())?;
-    let opening = Opening::combine(&key, &verified, &bids, &releases).map_err(named("opening"))?;
-    let verdict = outcome.verify(&key, &verified, &bids, &opening).map_err(named("outcome"))?;
-    let found = match verdict {
-        Verdict::Won { bid, station, price, .. } => {
-            Some((bid as u64, station.to_string(), price.as_micro_per_kwh()))
+    let mut found = None;
+    for (at, pointer) in pointers.iter().enumerate() {
+        let outcome: Outcome = decoded(export, pointer, "outcome")?;
+        due(export.pointer(pointer).unwrap(), "outcome".into())?;
+        let verdict = outcome.verify(&key, &verified, &bids, &opening).map_err(named("outcome"))?;
+        found = match verdict {
+            Verdict::Won { bid, station, price, .. } => {
+                Some((bid as u64, station.to_string(), price.as_micro_per_kwh()))
+            }
+            Verdict::NoEligibleBid => None,
+        };
+        if let Some(absent) = absent.get(at) {
+            let Verdict::Won { bid, station, .. } = verdict else { return Err("outcome: NoShow".into()) };
+            if *absent != station.to_string() {
+                return Err("outcome: NoShow".into());
+            }
+            bids.remove(bid);
+            opening = opening.without(bid);
         }
-        Verdict::NoEligibleBid => None,
-    };
+    }
     let winner = &export["ledger"]["winner"];
     let of_ledger = won(&winner["bid"], &winner["station"], &winner["price_micro_per_kwh"]);
     let nobody = export["ledger"]["nobody_eligible"] == true;

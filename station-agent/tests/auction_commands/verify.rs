@@ -118,12 +118,18 @@ fn each_rule_and_each_end_is_named() {
     let declined_yet = shown(declined.id, folder.path());
     assert_eq!((&declined_yet["came"], &declined_yet["is_accepted"]), (&"won".into(), &false.into()));
 
+    let second_yet = shown(second, folder.path());
+
     market.wait();
     let folder = written(&market);
     let path = folder.path();
     for (id, came, first_line) in [
         (chosen, "won_by_own_choice", "OK: won by own choice among 2 bids, as the intent said"),
-        (second, "void", "OK: void: the best of 3 bids was proven, but the winner did not accept in time"),
+        (
+            second,
+            "void",
+            "OK: void, no winner among 3 bids: a winner did not come, and the buyer did not decide again",
+        ),
         (road, "won", "OK: the winner is proven to be the best of 2 bids"),
         (nobody.id, "nobody_eligible", "OK: no winner: none of 1 bid is within the buyer's reserve, proven"),
         (without.id, "nobody_eligible", "OK: no winner: none of 0 bids is within"),
@@ -143,7 +149,7 @@ fn each_rule_and_each_end_is_named() {
     assert_eq!(shown(chosen, path)["winner"]["proven_best"], false);
     assert_eq!(shown(road, path)["winner"]["station"], station(0).to_string());
     // Paid by the second score: more than the winner bid, not more than the next asked, up to the rounding.
-    let paid = shown(second, path)["winner"]["price_micro_per_kwh"].as_i64().unwrap();
+    let paid = second_yet["winner"]["price_micro_per_kwh"].as_i64().unwrap();
     let tick = i64::from(market.terms().tick.as_micro_per_kwh());
     assert!((30_000 * tick..=36_000 * tick).contains(&paid), "{paid}");
 }

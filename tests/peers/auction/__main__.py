@@ -55,14 +55,27 @@ def verified(exported):
     for at, one in enumerate(exported["releases"]):
         check_due(intent.terms, one, opened, f"release {at}")
         auction.take_release(at, message(Release, one, f"release {at}"))
-    if exported["outcome"] is None:
-        raise Wrong("outcome: Absent")
-    outcome = message(Outcome, exported["outcome"], "outcome")
-    check_due(intent.terms, exported["outcome"], opened, "outcome")
     auction.open()
-    won = auction.decide(outcome)
+    won = decided(auction, exported, opened)
     check_ledger(exported["ledger"], won)
     return auction, won
+
+
+def decided(auction, exported, opened):
+    """What the last outcome says, over the bids that stood when it came: winners that did not come are struck out."""
+    outcomes = exported["earlier"] + [one for one in [exported["outcome"]] if one is not None]
+    absent = exported["no_shows"]
+    if len(outcomes) <= len(absent):
+        raise Wrong("outcome: Absent")
+    for at, one in enumerate(outcomes):
+        outcome = message(Outcome, one, "outcome")
+        check_due(auction.terms, one, opened, "outcome")
+        won = auction.decide(outcome)
+        if at < len(absent):
+            if won is None or won[1].hex() != absent[at]:
+                raise Wrong("outcome: NoShow")
+            auction.strike(won[0])
+    return won
 
 
 def check_due(terms, one, opened, name):

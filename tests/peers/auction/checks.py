@@ -7,7 +7,7 @@ import functools
 
 import ranges
 from blake3 import hashed
-from group import G, IDENTITY, ORDER, added, combined, encoded, is_identity, mapped, negated, times
+from group import G, IDENTITY, ORDER, added, combined, encoded, is_identity, is_x25519_key, mapped, negated, times
 from messages import AWARD_BYTES, BIDS_MAX, ROADS_MAX
 from transcript import Transcript
 
@@ -202,6 +202,10 @@ class Auction:
         for at in range(len(self.bids)):
             self.opening.append(combined(coefficients, [self.shares[index][at][1] for index in indices]))
 
+    def strike(self, bid):
+        """The winner did not come: its bid no longer counts."""
+        del self.bids[bid], self.opening[bid]
+
     def decide(self, outcome):
         """Checks the outcome; answers (bid, station, micro-units a kWh), or None if nobody was eligible."""
         if outcome.auction != self.id:
@@ -212,6 +216,8 @@ class Auction:
                 raise Wrong("outcome: NoSuchBid")
             if len(outcome.award) != AWARD_BYTES:
                 raise Wrong("outcome: AwardLength")
+            if not is_x25519_key(outcome.encapsulated):
+                raise Wrong("outcome: AwardKey")
         forms = self.forms(outcome)
         if len(forms) != len(outcome.differences):
             raise Wrong("outcome: DifferenceCount")

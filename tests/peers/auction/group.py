@@ -137,4 +137,19 @@ def elligator(data):
     return w0 * w3 % P, w2 * w1 % P, w1 * w3 % P, w0 * w2 % P
 
 
+def is_x25519_key(data):
+    """Whether these bytes are the x-coordinate of a point of curve25519 that is not of small order."""
+    x = (int.from_bytes(data, "little") & ((1 << 255) - 1)) % P
+    square = (x**3 + 486662 * x * x + x) % P
+    return x not in SMALL_ORDER and pow(square, (P - 1) // 2, P) == 1
+
+
+# The x-coordinates of the points of order 2, 4 and 8.
+SMALL_ORDER = (
+    0,
+    1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+)
+
 G = decoded(bytes.fromhex("e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76"))

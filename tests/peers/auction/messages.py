@@ -178,8 +178,7 @@ class Outcome:
                 self.steps = reader.number(16)
             else:
                 self.price = reader.number(16)
-            reader.take(32)
-            self.award = reader.octets()
+            self.encapsulated, self.award = reader.take(32), reader.octets()
         self.decision = data[begin : reader.at]
         self.differences = reader.several(reader.point)
         self.link, self.range = reader.linear(2), reader.octets()

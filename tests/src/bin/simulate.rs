@@ -175,9 +175,10 @@ fn print_recovery(study: &Study) {
 fn print_books(study: &Study) {
     let sum = |of: fn(&Outcome) -> u64| study.sum(of);
     println!(
-        "auctions: {} won, {} not; contracts: {} paid, {} waived or expired; claims: {} disputed, {} resolved",
+        "auctions: {} won, {} not, {} winners that did not come; contracts: {} paid, {} waived or expired; claims: {} disputed, {} resolved",
         sum(|o| o.books.won),
         sum(|o| o.books.unsold),
+        sum(|o| o.books.no_shows),
         sum(|o| o.books.paid),
         sum(|o| o.books.lapsed),
         sum(|o| o.books.disputed),
@@ -221,7 +222,7 @@ fn outcome_json(outcome: &Outcome) -> Value {
         "rebuilt": outcome.rebuilt,
         "seated": outcome.seated,
         "nights": outcome.nights,
-        "auctions": [outcome.books.won, outcome.books.unsold],
+        "auctions": [outcome.books.won, outcome.books.unsold, outcome.books.no_shows],
         "contracts": [outcome.books.paid, outcome.books.lapsed],
         "claims": [outcome.books.disputed, outcome.books.resolved],
         "heights_unread": outcome.unread,

@@ -20,13 +20,14 @@ use ohmesh_ledger::{Block, Body, Journal, Object, Posting, SignedTransaction, St
 use ohmesh_units::{
     AccountId, AuctionId, ContractId, Energy, EvseId, Hash, Position, Price, PublicKey, StationId, Timestamp,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The books of one zone.
 pub struct Books {
     zone: Zone,
-    /// Time and height of the newest block.
+    /// Time and height of the newest block, and how long there was none: all gaps of more than 30 s together.
     now: Timestamp,
+    halted: Duration,
     height: u64,
     /// Its postings so far, by journal, and the group that is being posted.
     postings: [Vec<Posting>; 2],
@@ -53,6 +54,8 @@ pub struct BookCounts {
     pub won: u64,
     /// Auctions that led to no contract: nobody was eligible, or the time of a step was over.
     pub unsold: u64,
+    /// Winners that did not come, after which the next best could be proven.
+    pub no_shows: u64,
     /// Contracts that were paid, for whatever reason.
     pub paid: u64,
     /// Claims that the buyer disputed.
@@ -90,6 +93,7 @@ impl Books {
         owners.extend(zone.validators.all().iter().map(|validator| validator.key));
         Self {
             now: zone.created,
+            halted: Duration::ZERO,
             height: 0,
             postings: Default::default(),
             group: Posting::BY_TIMEOUT,
@@ -119,6 +123,8 @@ impl Books {
         must(block.header.height == next, "books", || {
             format!("block {} is read as {next}", block.header.height)
         })?;
+        let gap = block.header.time.since(self.now).unwrap_or_default();
+        self.halted += if gap > Duration::from_secs(30) { gap } else { Duration::ZERO };
         (self.now, self.height) = (block.header.time, block.header.height);
         self.postings = Default::default();
         self.group = Posting::BY_TIMEOUT;

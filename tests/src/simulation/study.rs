@@ -51,7 +51,7 @@ impl Study {
     /// What many histories together must have seen, and these have not: rebuilds, sales to their end, and so on.
     pub fn unseen(&self) -> Vec<&'static str> {
         type Seen = (&'static str, fn(&Outcome) -> u64);
-        let seen: [Seen; 11] = [
+        let seen: [Seen; 12] = [
             ("an epoch that ended", |o| o.epochs),
             ("a state that was fetched from others", |o| o.rebuilt),
             ("a state that was fetched where somebody serves poison", |o| o.rebuilt_among_liars),
@@ -59,6 +59,7 @@ impl Study {
             ("a night", |o| o.nights),
             ("an auction with a winner", |o| o.books.won),
             ("an auction without a contract", |o| o.books.unsold),
+            ("a winner that did not come", |o| o.books.no_shows),
             ("a contract that was paid", |o| o.books.paid),
             ("a claim that was disputed", |o| o.books.disputed),
             ("a dispute that was decided", |o| o.books.resolved),

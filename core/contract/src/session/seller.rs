@@ -5,8 +5,8 @@ use super::{
 };
 use crate::{
     ARRIVAL_TIMEOUT, Agreement, CLOCK_SKEW, CLOSE_TIMEOUT, Checkpoint, Evidence, Exporter, Message,
-    MeterRecord, OFFER_VALIDITY, OPEN_AHEAD_MAX, Offer, PAUSE_TIMEOUT, Reading, Receipt, Refused, Release,
-    Signed, Start, State, Stop, StopReason, Terms, Trigger, statement::same_evse,
+    MeterRecord, NO_EXPORTER, OFFER_VALIDITY, OPEN_AHEAD_MAX, Offer, PAUSE_TIMEOUT, Reading, Receipt,
+    Refused, Release, Signed, Start, State, Stop, StopReason, Terms, Trigger, statement::same_evse,
 };
 use ohmesh_units::{Canonical, ContractId, Energy, EvseId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,29 @@ impl SellerSession {
         exporter: Exporter,
         now: Timestamp,
     ) -> Result<(Self, Vec<Action>), Refused> {
+        Self::offer_until(keys, sale, draft, exporter, after(now, OFFER_VALIDITY), now)
+    }
+
+    /// Answers a buyer's demand on the ledger with a signed offer of no connection ([`NO_EXPORTER`]); it is in the only
+    /// action. Refuses what [`SellerSession::offer`] refuses.
+    pub fn answer(
+        keys: SellerKeys,
+        sale: &Sale,
+        demanded: Terms,
+        valid_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(Self, Vec<Action>), Refused> {
+        Self::offer_until(keys, sale, demanded, NO_EXPORTER, valid_until, now)
+    }
+
+    fn offer_until(
+        keys: SellerKeys,
+        sale: &Sale,
+        draft: Terms,
+        exporter: Exporter,
+        valid_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(Self, Vec<Action>), Refused> {
         sale.matches(&keys, &draft)?;
         let (contract, not_before, expiry) = (draft.id(), draft.not_before, draft.expiry);
         if not_before.since(now).is_some_and(|ahead| ahead > OPEN_AHEAD_MAX) {
@@ -86,7 +109,7 @@ impl SellerSession {
         if now >= draft.charge_until() {
             return Err(Refused::TooLate { contract, expiry });
         }
-        let offer = Offer::sign(draft, exporter, after(now, OFFER_VALIDITY), &keys.seller);
+        let offer = Offer::sign(draft, exporter, valid_until, &keys.seller);
         let offer = offer.verify_after_batch()?.offer().clone();
         let session = Self {
             keys,

@@ -1,18 +1,21 @@
 //! Auctions: intent, sealed bids, releases, the proven outcome, the acceptance. What each proves is `ohmesh-auction`'s to
 //! say; here is who may send it, when, and what the registry knows.
 
-use super::{governance::within_cap, key::validator};
-use crate::{Auction, Award, End, Finished, Object, TransactionError, Voters, state::Draft};
+use super::{governance::within_cap, key::validator, money};
+use crate::{
+    Asset, Auction, Award, Bidder, Demand, End, Finished, Object, TransactionError, Voters, state::Draft,
+};
 use ohmesh_auction::{
     BIDS_MAX,
-    award::Accept,
+    award::{Accept, Unreadable},
     bid::{Bid, BidError},
     intent::{Commitments, Intent},
     key::EpochKey,
     outcome::{Outcome, Verdict},
     release::{Opening, Release, ReleaseError},
+    seal::SealKey,
 };
-use ohmesh_units::{AccountId, AuctionId, Domain, EvseId, Hash, Timestamp, to_postcard};
+use ohmesh_units::{AccountId, AuctionId, Domain, EvseId, Hash, Money, Timestamp, to_postcard};
 use std::time::Duration;
 
 /// Opens an auction.
@@ -48,15 +51,20 @@ pub(super) fn open(draft: &mut Draft<'_>, buyer: AccountId, intent: &Intent) -> 
         return Err(TransactionError::BuyerKeyUsed(id));
     }
     draft.add_object(Object::Finished(used))?;
-    let deadline = later(intent.terms().deadline, RELEASE_TIME);
+    let deposits = draft.governance().rules.deposits;
+    deposit(draft, buyer, deposits.buyer)?;
     let auction = Auction {
         buyer,
         height: height(draft),
         bids: Vec::new(),
+        bidders: Vec::new(),
+        deposits,
+        no_shows: Vec::new(),
         releases: Vec::new(),
         opening: None,
         award: None,
-        deadline,
+        deadline: later(intent.terms().deadline, RELEASE_TIME),
+        halted_ms: draft.totals.halted_ms,
         intent,
     };
     draft.add_object(Object::Auction(Box::new(auction)))?;
@@ -95,10 +103,13 @@ pub(super) fn bid(
     if auction.bids.len() >= BIDS_MAX {
         return Err(BidError::Full(bid.auction).into());
     }
+    let bidder = Bidder { account: sender, award_key: SealKey::from_bytes(station.award_key.0) };
     let frame = draft.state.zone().frame(terms.area).ok_or(TransactionError::NoArea(terms.area))?;
     let position = frame.locate(station.position).ok_or(TransactionError::NoArea(terms.area))?;
     let ledgered = bid.verify(&auction.intent, epoch_key(draft, terms.key_epoch)?, position)?;
     auction.bids.push(ledgered);
+    auction.bidders.push(bidder);
+    deposit(draft, sender, auction.deposits.bid)?;
     draft.set_object(slot, Object::Auction(Box::new(auction)));
     Ok(())
 }
@@ -125,7 +136,7 @@ pub(super) fn release(
         Ok(opening) => {
             auction.opening = Some(opening);
             auction.releases.clear();
-            auction.deadline = later(draft.now, DECIDE_TIME);
+            step(draft, &mut auction, DECIDE_TIME);
         }
         Err(ReleaseError::TooFewShares { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -155,7 +166,7 @@ pub(super) fn outcome(
     };
     match outcome.verify(key, &auction.intent, &auction.bids, &opening)? {
         Verdict::Won { bid, station, price, proven_best } => {
-            let Some((_, Object::Station(winner))) = draft.object(&station.into()) else {
+            let (Some(winner), Some(win)) = (auction.bidders.get(bid), outcome.decision.win()) else {
                 return Err(TransactionError::NoStation(station));
             };
             // No bid is taken once bidding is over, and each was on the ledger before: see `bid`.
@@ -166,13 +177,15 @@ pub(super) fn outcome(
             auction.award = Some(Award {
                 bid: u16::try_from(bid).map_err(|_| TransactionError::Full)?,
                 station,
-                seller: winner.owner,
+                seller: winner.account,
                 price,
                 outcome: outcome.hash(),
                 is_proven_best: proven_best,
+                sealed: win.award.clone(),
                 is_accepted: false,
+                demand: None,
             });
-            auction.deadline = later(draft.now, ACCEPT_TIME);
+            step(draft, &mut auction, ACCEPT_TIME);
             draft.set_object(slot, Object::Auction(Box::new(auction)));
         }
         Verdict::NoEligibleBid => end(draft, slot, auction, End::NobodyEligible),
@@ -198,20 +211,117 @@ pub(super) fn accept(
         }
         _ => return Err(TransactionError::NotTheAward(accept.auction)),
     }
-    auction.deadline = later(draft.now, CONTRACT_TIME);
+    step(draft, &mut auction, CONTRACT_TIME);
     draft.set_object(slot, Object::Auction(Box::new(auction)));
     Ok(())
 }
 
-/// The time of a step is over: the auction is void. Nobody has paid a deposit yet, so no money moves.
-pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, auction: Auction) {
-    end(draft, slot, auction, End::TimedOut);
+/// The winner shows that nobody can read its award, which is the buyer's fault.
+pub(super) fn unreadable(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    shown: &Unreadable,
+) -> Result<(), TransactionError> {
+    let (slot, auction) = running(draft, shown.auction)?;
+    let award = auction.award.as_ref().filter(|award| {
+        award.seller == sender
+            && award.station == shown.station
+            && award.outcome == shown.outcome
+            && !award.is_accepted
+    });
+    let award = award.ok_or(TransactionError::NotTheAward(shown.auction))?;
+    let winner = auction.bidders[usize::from(award.bid)];
+    shown.verify(&award.sealed, &auction.intent, &winner.award_key)?;
+    buyer_failed(draft, slot, auction, End::Unreadable);
+    Ok(())
 }
 
-/// Ends an auction by `end`.
+/// The buyer's demand that the winner, which has accepted, signs these terms.
+pub(super) fn demanded(draft: &mut Draft<'_>, slot: u32, mut auction: Auction, demand: Demand) {
+    let time = match &demand {
+        Demand::Asked(_) => ANSWER_TIME,
+        Demand::Answered(_) => CONTRACT_TIME,
+    };
+    auction.award.as_mut().expect("only what was awarded is demanded").demand = Some(demand);
+    step(draft, &mut auction, time);
+    draft.set_object(slot, Object::Auction(Box::new(auction)));
+}
+
+/// The time of a step is over, unless the chain stood still meanwhile: somebody has failed. See the crate's table.
+pub(super) fn time_over(draft: &mut Draft<'_>, slot: u32, mut auction: Auction) {
+    let halted_ms = draft.totals.halted_ms;
+    let lost = Duration::from_millis(halted_ms - auction.halted_ms);
+    (auction.deadline, auction.halted_ms) = (later(auction.deadline, lost), halted_ms);
+    if auction.deadline > draft.now {
+        return draft.set_object(slot, Object::Auction(Box::new(auction)));
+    }
+    match &auction.award {
+        None if auction.opening.is_none() => end(draft, slot, auction, End::TimedOut),
+        None => buyer_failed(draft, slot, auction, End::BuyerFailed),
+        Some(Award { is_accepted: false, .. } | Award { demand: Some(Demand::Asked(_)), .. }) => {
+            no_show(draft, slot, auction);
+        }
+        Some(_) => buyer_failed(draft, slot, auction, End::BuyerFailed),
+    }
+}
+
+/// The winner did not come: its bid no longer counts, and its deposit is burned. The bids stay open to the buyer, who
+/// proves the next best.
+fn no_show(draft: &mut Draft<'_>, slot: u32, mut auction: Auction) {
+    let award = auction.award.take().expect("somebody won");
+    let at = usize::from(award.bid);
+    auction.bids.remove(at);
+    let bidder = auction.bidders.remove(at);
+    auction.opening = auction.opening.take().map(|opening| opening.without(at));
+    auction.no_shows.push(award.station);
+    forfeit(draft, bidder.account, auction.deposits.bid);
+    if auction.bids.is_empty() || auction.no_shows.len() >= Auction::NO_SHOWS_MAX {
+        return end(draft, slot, auction, End::NobodyCame);
+    }
+    step(draft, &mut auction, DECIDE_TIME);
+    draft.set_object(slot, Object::Auction(Box::new(auction)));
+}
+
+/// Ends an auction by the buyer's fault.
+fn buyer_failed(draft: &mut Draft<'_>, slot: u32, mut auction: Auction, how: End) {
+    forfeit(draft, auction.buyer, auction.deposits.buyer);
+    auction.deposits.buyer = Money::ZERO;
+    end(draft, slot, auction, how);
+}
+
+/// Ends an auction by `end`; what it still holds goes back.
 pub(super) fn end(draft: &mut Draft<'_>, slot: u32, auction: Auction, end: End) {
+    for (owner, amount) in auction.deposited() {
+        money::release(draft, Asset::Currency, owner, amount).expect("whoever holds has a balance");
+        draft.totals.hold_ended(End::Voided);
+    }
     let finished = Finished::of(&Object::Auction(Box::new(auction)), end);
     draft.set_object(slot, Object::Finished(finished));
+}
+
+/// Holds a deposit, if there is to be one.
+fn deposit(draft: &mut Draft<'_>, owner: AccountId, amount: Money) -> Result<(), TransactionError> {
+    if amount > Money::ZERO {
+        money::hold(draft, Asset::Currency, owner, amount.as_micro())?;
+        draft.totals.pendings_opened += 1;
+    }
+    Ok(())
+}
+
+/// Burns a deposit, if there was one. Never shared out: whoever orders transactions bids too, and could earn it by leaving
+/// some out.
+fn forfeit(draft: &mut Draft<'_>, owner: AccountId, amount: Money) {
+    if amount > Money::ZERO {
+        let burned = money::forfeit(draft, Asset::Currency, owner, amount.as_micro());
+        burned.expect("whoever holds has a balance");
+        draft.totals.hold_ended(End::Slashed);
+    }
+}
+
+/// A step begins, and lasts for `time` at most.
+fn step(draft: &Draft<'_>, auction: &mut Auction, time: Duration) {
+    auction.deadline = later(draft.now, time);
+    auction.halted_ms = draft.totals.halted_ms;
 }
 
 /// The running auction with `id`.
@@ -276,4 +386,6 @@ const DECIDE_TIME: Duration = Duration::from_secs(300);
 /// How long the winner has to accept.
 const ACCEPT_TIME: Duration = Duration::from_secs(120);
 /// How long the two have to open the contract.
-const CONTRACT_TIME: Duration = Duration::from_secs(600);
+pub(super) const CONTRACT_TIME: Duration = Duration::from_secs(600);
+/// How long the winner has to answer a demand.
+const ANSWER_TIME: Duration = Duration::from_secs(120);

@@ -1,12 +1,13 @@
 //! Contracts between a buyer and a station: opened after an award, settled from the registered meter's record.
 
 use super::{add_child, auction, governance, money, registry, signed_by};
-use crate::{Asset, End, Finished, Object, TransactionError, Verified, state::Draft};
+use crate::{Asset, Demand, End, Finished, Object, TransactionError, Verified, state::Draft};
 use ohmesh_contract::{
-    Agreement, Bill, Checkpoint, Contract, MeterRecord, Release as Waiver, Settlement, Signed, Start, State,
-    Terms,
+    Agreement, Bill, Checkpoint, Contract, MeterRecord, Offer, Refused, Release as Waiver, Settlement,
+    Signed, Start, State, Terms,
 };
 use ohmesh_units::{AccountId, ContractId, Energy};
+use std::time::Duration;
 
 /// Opens the contract that an auction awarded and holds its escrow.
 pub(super) fn open(
@@ -24,12 +25,59 @@ pub(super) fn open(
     check_award(&awarded, &terms, sender)?;
     check_registry(draft, &awarded, &terms)?;
     let contract = Contract::open(&agreement, draft.now)?;
+    // The deposits come back first: the buyer's may be part of the escrow.
+    auction::end(draft, slot, awarded, End::Contracted(id));
     money::hold(draft, Asset::Currency, terms.buyer, terms.escrow.as_micro())?;
     add_child(draft, &terms.buyer, id.into())?;
     add_child(draft, &terms.seller, id.into())?;
     draft.totals.pendings_opened += 1;
-    auction::end(draft, slot, awarded, End::Contracted(id));
     draft.add_object(Object::Contract(Box::new(contract)))?;
+    Ok(())
+}
+
+/// The buyer, who got no offer from the winner, demands it on the ledger: terms that the winner could sign at once.
+pub(super) fn demand(
+    draft: &mut Draft<'_>,
+    sender: AccountId,
+    terms: &Terms,
+) -> Result<(), TransactionError> {
+    let (slot, awarded) = auction::running(draft, terms.auction)?;
+    check_award(&awarded, terms, sender)?;
+    check_registry(draft, &awarded, terms)?;
+    terms.check().map_err(|error| Refused::Terms { contract: terms.id(), error })?;
+    if awarded.award.as_ref().is_some_and(|award| award.demand.is_some()) {
+        return Err(TransactionError::AuctionStep(terms.auction));
+    }
+    // The winner holds an outlet from the award on, and for hours, not days.
+    let limit = draft.now.checked_add(DEMAND_MAX);
+    if terms.not_before > draft.now || limit.is_none_or(|limit| terms.expiry > limit) {
+        return Err(TransactionError::ContractTerms { contract: terms.id(), what: "time" });
+    }
+    auction::demanded(draft, slot, awarded, Demand::Asked(Box::new(terms.clone())));
+    Ok(())
+}
+
+/// The winner's answer: those terms, signed, so that the buyer needs nothing more from it. The outlet may be another one
+/// of the station, as the one that was demanded may be broken.
+pub(super) fn offer(draft: &mut Draft<'_>, sender: AccountId, offer: &Offer) -> Result<(), TransactionError> {
+    let offered = &offer.terms;
+    let (slot, awarded) = auction::running(draft, offered.auction)?;
+    let award = awarded.award.as_ref().filter(|award| award.seller == sender);
+    let award = award.ok_or(TransactionError::NotTheAward(offered.auction))?;
+    let Some(Demand::Asked(asked)) = &award.demand else {
+        return Err(TransactionError::AuctionStep(offered.auction));
+    };
+    let Terms { evse, meter_key, power_rated, .. } = *offered;
+    let wrong = |what| Err(TransactionError::ContractTerms { contract: offered.id(), what });
+    if *offered != (Terms { evse, meter_key, power_rated, ..(**asked).clone() }) {
+        return wrong("not those that were demanded");
+    }
+    check_registry(draft, &awarded, offered)?;
+    if draft.now.checked_add(auction::CONTRACT_TIME).is_none_or(|until| offer.valid_until < until) {
+        return wrong("the offer is not valid for long enough");
+    }
+    offer.clone().verify()?;
+    auction::demanded(draft, slot, awarded, Demand::Answered(Box::new(offer.clone())));
     Ok(())
 }
 
@@ -260,3 +308,6 @@ fn check_registry(
     }
     Ok(())
 }
+
+/// How far ahead the terms that a buyer demands may end.
+const DEMAND_MAX: Duration = Duration::from_secs(24 * 3600);

@@ -130,6 +130,21 @@ pub(super) fn release(
     Ok(())
 }
 
+/// Burns what was held. Should the counter of what was burned be full, it is given back: a timeout must not stop the chain.
+pub(super) fn forfeit(
+    draft: &mut Draft<'_>,
+    asset: Asset,
+    from: AccountId,
+    amount: Amount,
+) -> Result<(), TransactionError> {
+    release(draft, asset, from, amount)?;
+    let burned = draft.totals.flow_mut(Journal::Energy, asset).burned;
+    match burned.checked_add(amount) {
+        Some(_) => burn(draft, asset, from, amount),
+        None => Ok(()),
+    }
+}
+
 /// What a sale pays, and where it was.
 pub(super) struct SaleLegs {
     /// The contract or hold it is paid from.

@@ -5,6 +5,7 @@ use crate::{
     Account, Children, End, Evse, Finished, Installation, Object, OldMeter, Station, TransactionError,
     Verified, register::NotForSale, state::Draft,
 };
+use ohmesh_auction::seal::SealKey;
 use ohmesh_units::{
     AccountId, Domain, Energy, EvseId, Hash, Position, Power, PublicKey, Signature, StationId,
 };
@@ -50,6 +51,10 @@ pub(super) fn station(
     award_key: Hash,
 ) -> Result<(), TransactionError> {
     text("name", name)?;
+    let is_sealable = SealKey::from_bytes(award_key.0).is_registrable().is_ok();
+    if !is_sealable {
+        return Err(TransactionError::AwardKey(StationId::of(&owner, number)));
+    }
     let mut station = Station { owner, number, name: name.to_owned(), position, award_key, circuit: None };
     // The distributor said which circuit feeds the place; it says so again when the station moves.
     if let Some((_, Object::Station(before))) = draft.object(&station.id().into())

@@ -3,15 +3,21 @@
 use super::{auction, bond, contract, epoch, hold, key};
 use crate::{Object, Posting, state::Draft};
 
-/// Handles the objects whose time is over, [`DUE_MAX`] at most; the others wait for the next block.
+/// Handles the objects whose time is over, [`DUE_MAX`] at most, each counted as often as it holds money; the others wait
+/// for the next block.
 pub(super) fn run(draft: &mut Draft<'_>) {
+    let mut parts = 0;
     let due: Vec<u32> = draft
         .state
         .timeouts
         .iter()
         .take_while(|(timeout, _)| *timeout <= draft.now)
-        .take(DUE_MAX)
         .map(|(_, slot)| *slot)
+        .take_while(|slot| {
+            let is_within = parts < DUE_MAX;
+            parts += draft.object_at(*slot).held().len().max(1);
+            is_within
+        })
         .collect();
     let first_group = std::mem::replace(&mut draft.group, Posting::BY_TIMEOUT);
     for slot in due {

@@ -92,6 +92,8 @@ pub(crate) struct Draft<'s> {
 
 impl<'s> Draft<'s> {
     pub(crate) fn new(state: &'s State, now: Timestamp) -> Self {
+        let mut totals = state.totals.clone();
+        totals.count_gap(state.head.time, now);
         Self {
             now,
             objects: Overlay::new(&state.objects),
@@ -100,8 +102,8 @@ impl<'s> Draft<'s> {
             new_slots_undo: Vec::new(),
             ids: Vec::new(),
             new_ids: HashMap::new(),
-            totals: state.totals.clone(),
-            totals_before: state.totals.clone(),
+            totals_before: totals.clone(),
+            totals,
             postings: [Vec::new(), Vec::new()],
             postings_before: [0, 0],
             group: 0,
@@ -355,13 +357,9 @@ impl<'s> Draft<'s> {
         let ended = |totals: &Totals| totals.pendings_ended.iter().sum::<u64>();
         let opened_here = self.totals.pendings_opened - self.state.totals.pendings_opened;
         let ended_here = ended(&self.totals) - ended(&self.state.totals);
-        let open_now = self.objects.changed.values().filter(|o| o.held().is_some()).count() as u64;
-        let open_before = self
-            .objects
-            .changed
-            .keys()
-            .filter(|slot| self.objects.base.get(**slot as usize).is_some_and(|o| o.held().is_some()))
-            .count() as u64;
+        let open_now = self.objects.changed.values().map(|o| o.held().len() as u64).sum::<u64>();
+        let base = |slot: &u32| self.objects.base.get(*slot as usize).map_or(0, |o| o.held().len() as u64);
+        let open_before = self.objects.changed.keys().map(base).sum::<u64>();
         assert_eq!(open_before + opened_here, open_now + ended_here, "I4 each hold ends exactly once");
         assert_eq!(self.ids.len(), self.new_ids.len(), "I3 each id applied once");
     }

@@ -12,6 +12,7 @@ use ohmesh_auction::{
         generation::{Action, Dealer, Generation},
         solo,
     },
+    outcome::Outcome,
     release::Release,
     role::{Buyer, BuyerAction, Candidate},
     seal::SealSecret,
@@ -43,7 +44,7 @@ fn auction_zone() -> Zone {
 pub struct Market {
     pub town: Town,
     pub shares: Vec<KeyShares>,
-    rng: ChaCha20Rng,
+    pub rng: ChaCha20Rng,
 }
 
 pub fn seal_secret(n: u8) -> SealSecret {
@@ -62,8 +63,8 @@ pub fn evse_of(n: u8) -> EvseId {
 }
 
 impl Market {
-    fn new() -> Self {
-        let mut town = Town::in_zone(auction_zone());
+    fn new(rules: Rules) -> Self {
+        let mut town = Town::in_zone(Zone { rules, ..auction_zone() });
         for (at, n) in SELLERS.into_iter().enumerate() {
             if n != SELLER {
                 town.ok(n, Body::OpenAccount { owner: key(n).public() }, &[]);
@@ -81,7 +82,12 @@ impl Market {
     }
 
     pub fn with_key() -> Self {
-        let mut market = Self::new();
+        Self::with_rules(zone().rules)
+    }
+
+    /// As [`Market::with_key`], by other rules.
+    pub fn with_rules(rules: Rules) -> Self {
+        let mut market = Self::new(rules);
         market.make_key();
         market
     }
@@ -175,13 +181,13 @@ impl Market {
         }
     }
 
-    fn release(&mut self, n: usize, id: AuctionId) -> Release {
+    pub fn release(&mut self, n: usize, id: AuctionId) -> Release {
         let auction = self.auction(id);
         let key = self.key();
         Release::create(&self.shares[n], &key, &auction.intent, &auction.bids, &mut self.rng).unwrap()
     }
 
-    fn ended(&self, id: AuctionId) -> End {
+    pub fn ended(&self, id: AuctionId) -> End {
         match self.town.state.object(&id.into()) {
             Some((_, Object::Finished(finished))) => finished.end,
             other => panic!("{other:?}"),
@@ -196,7 +202,18 @@ impl Market {
 
     /// As [`Market::awarded`], on these terms.
     pub fn awarded_with(&mut self, terms: Terms) -> (AuctionId, Price) {
-        let (mut buyer, intent) = self.ask(terms);
+        let (mut buyer, id) = self.opened(terms);
+        let outcome = self.decide(&mut buyer);
+        self.town.ok(BUYER, Body::AuctionOutcome(outcome.clone()), &[]);
+        let price = self.auction(id).award.unwrap().price;
+        assert_eq!(price, buyer.intent().terms().tick.price(PriceTick(30_000)));
+        self.town.ok(81, Body::AuctionAccept(Accept::of(&outcome, station_of(81))), &[]);
+        (id, price)
+    }
+
+    /// An auction in which all three sellers have bid and bidding is over: 81 asks least, then 80, then 82.
+    pub fn closed(&mut self, terms: Terms) -> (Buyer, AuctionId) {
+        let (buyer, intent) = self.ask(terms);
         let id = intent.id();
         self.town.ok(BUYER, Body::AuctionOpen(intent), &[]);
         let verified = self.auction(id).intent;
@@ -205,14 +222,13 @@ impl Market {
             self.town.ok(n, Body::AuctionBid { bid, evse: evse_of(n) }, &[]);
         }
         self.town.block_at(Duration::from_secs(10), Vec::new());
-        let candidates: Vec<Candidate> = self
-            .auction(id)
-            .bids
-            .into_iter()
-            .zip(SELLERS)
-            .map(|(bid, n)| Candidate { bid, seal: seal_secret(n).public() })
-            .collect();
-        assert!(buyer.on_closed(candidates, &mut self.rng).unwrap().is_empty());
+        (buyer, id)
+    }
+
+    /// As [`Market::closed`], and three of the four validators have released: the buyer sees the prices.
+    pub fn opened(&mut self, terms: Terms) -> (Buyer, AuctionId) {
+        let (mut buyer, id) = self.closed(terms);
+        assert!(buyer.on_closed(self.candidates(id), &mut self.rng).unwrap().is_empty());
         let mut offers = Vec::new();
         for n in [0, 2, 3] {
             let release = self.release(n, id);
@@ -222,14 +238,22 @@ impl Market {
         }
         assert!(self.auction(id).opening.is_some(), "three of four open the bids");
         assert!(matches!(&offers[..], [BuyerAction::Offers(offers)] if offers[0].station == station_of(81)));
+        (buyer, id)
+    }
+
+    /// The bids that count, with the keys that awards are sealed to.
+    pub fn candidates(&self, id: AuctionId) -> Vec<Candidate> {
+        let auction = self.auction(id);
+        let seals = auction.bidders.into_iter().map(|bidder| bidder.award_key);
+        auction.bids.into_iter().zip(seals).map(|(bid, seal)| Candidate { bid, seal }).collect()
+    }
+
+    /// The buyer's decision, for whoever the best of its candidates is.
+    pub fn decide(&mut self, buyer: &mut Buyer) -> Box<Outcome> {
         let rendezvous = Rendezvous::new(b"meet", &mut self.rng).unwrap();
         let decided = buyer.on_decide(None, rendezvous, &mut self.rng).unwrap();
         let [BuyerAction::PublishOutcome(outcome)] = &decided[..] else { panic!("{decided:?}") };
-        self.town.ok(BUYER, Body::AuctionOutcome(outcome.clone()), &[]);
-        let price = self.auction(id).award.unwrap().price;
-        assert_eq!(price, verified.terms().tick.price(PriceTick(30_000)));
-        self.town.ok(81, Body::AuctionAccept(Accept::of(outcome, station_of(81))), &[]);
-        (id, price)
+        outcome.clone()
     }
 
     pub fn contract_terms(&self, auction: AuctionId, price: Price) -> ContractTerms {
@@ -502,7 +526,7 @@ fn bids_and_releases_that_do_not_count() {
     wrong.validator = ValidatorIndex(2);
     let refused = market.town.try_one(3, Body::AuctionRelease(Box::new(wrong)), &[]);
     assert!(matches!(refused, Err(TransactionError::Release(_))), "{refused:?}");
-    market.town.block_at(Duration::from_secs(200), Vec::new());
+    market.town.pass(Duration::from_secs(200));
     assert_eq!(market.ended(id), End::TimedOut, "fewer shares than the quorum: void");
 }
 
@@ -534,7 +558,7 @@ fn intents_that_are_refused() {
     let refused = market.town.try_one(BUYER, Body::AuctionOpen(intent), &[]);
     assert!(matches!(refused, Err(TransactionError::Intent(_))), "{refused:?}");
 
-    let mut keyless = Market::new();
+    let mut keyless = Market::new(zone().rules);
     let (_, intent) = market.ask(good);
     assert_eq!(
         keyless.town.try_one(BUYER, Body::AuctionOpen(intent), &[]),
@@ -600,7 +624,7 @@ fn an_old_key_opens_auctions_for_ten_minutes_and_serves_those_to_their_end() {
     market.town.ok(1, change, &[1, 2, 3]);
     assert_eq!(market.town.state.governance().key_serves_until(0), None, "no other key is made");
     let old = market.shares.clone();
-    market.town.block_at(Duration::from_secs(600), Vec::new());
+    market.town.pass(Duration::from_secs(600));
     let old_terms =
         Terms { deadline: market.town.now.checked_add(Duration::from_secs(1800)).unwrap(), ..market.terms() };
     let (_, late) = market.ask(old_terms.clone());
@@ -659,7 +683,7 @@ fn the_key_that_serves_keeps_its_holders_until_another_is_made() {
 
 #[test]
 fn a_silent_dealer_is_left_out_of_the_next_attempt() {
-    let mut market = Market::new();
+    let mut market = Market::new(zone().rules);
     let generation = market.generation();
     for n in 0..3u16 {
         let (_, action) = Dealer::start(generation.clone(), ValidatorIndex(n), &mut market.rng).unwrap();

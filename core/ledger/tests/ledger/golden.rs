@@ -59,23 +59,23 @@ fn everything_keeps_its_bytes() {
         ("outlet", digest(&outlet.encode())),
     ];
     let golden = [
-        "zone 6dd4b0c9967cc67d",
-        "zone file 03e6ca946ded7e73",
-        "hold 0f3cb0469b58d8b4",
-        "post ac4ffeb927403fc0",
+        "zone db19713c72605eb1",
+        "zone file 01999753fb4999ae",
+        "hold f591781eaea06474",
+        "post 51a3b8990ce1c400",
         "pending eb1ba37590e36828",
         "finished abfda73a81b05b45",
         "balance a035c2c97022664e",
-        "header 1885eef4d7f31c3d",
-        "block id ef244ff2e96a35e6",
-        "block b3847f937de58f8f",
-        "certificate 1dd479ace8746d33",
+        "header 7e6fd9ec9ad0ad13",
+        "block id d95c6091adedcb8a",
+        "block f0399a8915d36d84",
+        "certificate 2138ab3d06c3be11",
         "query 704deb7461f164bf",
         "several 2ad7fa403dba5cfa",
-        "anchor 3ee12b20f72f4126",
-        "genesis 74f6d0f79a71b9f2",
-        "installation 9a75dc407b77a70a",
-        "outlet cc08ca67c0b26413",
+        "anchor a9454ccd1b1f7481",
+        "genesis eadbfd5235d98394",
+        "installation bdfd358de260a436",
+        "outlet 3fcdd7fc3f0a99bb",
     ];
     assert_eq!(found.map(|(name, hash)| format!("{name} {hash}")), golden);
     assert!(
@@ -90,7 +90,9 @@ fn decisions_keep_their_bytes() {
     let epoch = 0;
     let zone = *town.state.zone_id();
     let validators = Box::new(town.state.validators().clone());
-    let rules = Rules { version: 2, fee: Money::from_micro(3), epoch_ms: 60_000, bond: Money::from_micro(4) };
+    let deposits = Deposits { buyer: Money::from_micro(5), bid: Money::from_micro(6) };
+    let (fee, bond) = (Money::from_micro(3), Money::from_micro(4));
+    let rules = Rules { version: 2, fee, epoch_ms: 60_000, bond, deposits };
     let contract = ContractId([8; 32]);
     let from = Timestamp::from_millis(1_900_000_000_000);
     let votes = [1, 2].map(|block| {
@@ -166,23 +168,23 @@ fn decisions_keep_their_bytes() {
     found.extend(objects.into_iter().map(|(name, object)| format!("{name} {}", digest(&object.encode()))));
     found.push(format!("voters {}", digest(&town.state.validators().voters().encode())));
     let golden = [
-        "open account for 0409b02e3b8a9999",
-        "dispute 83e71d0ad5a382dd",
-        "resolve 2af169fd6c837e3d",
-        "lower 9541d12f6f6fa113",
-        "validators 554b3ca79da07028",
-        "upgrade e49d91a453f5419c",
-        "vote key 834c6d13a7de0e62",
-        "bond f1d0ed3984ea36d7",
-        "unbond 38b272d98afb3049",
-        "two votes e68ce9bf74c32b52",
-        "two proposals a0f3c5c6c3175375",
-        "tariff d2207fdb3ada6fe2",
-        "price cap a98affc589f457ce",
-        "audit key 0587581b89de2caf",
-        "circuit 5321d97eaf5183aa",
+        "open account for 2ef74f205f92b484",
+        "dispute 014850013ce2d002",
+        "resolve 6da9ac0676abed04",
+        "lower 1c3b5fadddf361bb",
+        "validators c92c11829ec3f650",
+        "upgrade 9fc3e56d09756def",
+        "vote key be3e215d0f2bb4a2",
+        "bond 9fe7966a7090f352",
+        "unbond 4174d8d4464abd82",
+        "two votes 61fe5cd5895c6e49",
+        "two proposals 0d63c46d5aecace0",
+        "tariff f40d0bfb9646b7b6",
+        "price cap 8a347f7921be336b",
+        "audit key 2bb4fe333d969cd3",
+        "circuit a84414a1ef72c2d0",
         "epoch f8c15f25e9a43bc8",
-        "governance 64e7c654e42b3ae1",
+        "governance 1a93ba72a5289833",
         "bond object 0d956660c12789f0",
         "outlet ea86ce092ff8640f",
         "station 353eca67e4424b43",

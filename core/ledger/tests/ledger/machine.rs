@@ -703,6 +703,7 @@ fn model_of(state: &State) -> Model {
         PastEpoch { validators: epoch.validators.all().to_vec(), ended: None, convicted: BTreeSet::new() };
     let mut model = Model {
         now: state.head().time.as_millis(),
+        halted: state.totals().halted_ms,
         height: state.head().height,
         zone: Some(state.zone().clone()),
         began: epoch.began.as_millis(),
@@ -734,6 +735,9 @@ fn model_of(state: &State) -> Model {
                     terms: found.intent.terms().clone(),
                     deadline: found.deadline.as_millis(),
                     bids: found.bids.iter().map(|bid| bid.station).collect(),
+                    deposits: [found.deposits.buyer, found.deposits.bid].map(|m| i128::from(m.as_micro())),
+                    no_shows: found.no_shows.len(),
+                    halted: found.halted_ms,
                     releases: BTreeSet::new(),
                     is_open: true,
                     award: Some((award.station, award.seller, award.outcome, award.price, award.is_accepted)),

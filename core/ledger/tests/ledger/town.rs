@@ -154,6 +154,15 @@ impl Town {
         refused.into_iter().map(|(_, reason)| reason).collect()
     }
 
+    /// Time passes, with an empty block every ten seconds, as when nobody has anything to say.
+    pub fn pass(&mut self, time: Duration) {
+        let until = self.now.checked_add(time).unwrap();
+        while self.now < until {
+            let left = until.since(self.now).unwrap();
+            self.block_at(left.min(Duration::from_secs(10)), Vec::new());
+        }
+    }
+
     pub fn try_one(&mut self, sender: u8, body: Body, also: &[u8]) -> Result<(), TransactionError> {
         let signed = self.signed(sender, body, also);
         match self.block(vec![signed]).pop() {

@@ -8,7 +8,7 @@ use crate::{
     AgentFault, Event, Node, NodeError, ReplicaError, Status, node::Trouble, replica::Certified,
     timer::within,
 };
-use ohmesh_ledger::{Answer, Evse, Object, Proof, Query, Station};
+use ohmesh_ledger::{Answer, Evse, Object, Proof, Query};
 use ohmesh_units::{EvseId, Hash, StationId, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -130,14 +130,6 @@ impl Shared {
     async fn bring(&self, want: &Want, run: &mut Run) -> Result<(), BuyError> {
         match want {
             Want::Auction => self.bring_auction(run).await,
-            Want::Stations(ids) => {
-                let mut stations = Vec::with_capacity(ids.len());
-                for id in ids {
-                    stations.extend(self.node.station(id).await?);
-                }
-                run.proven = self.node.now();
-                self.hand_in(|trade, now, rng| trade.on_stations(&stations, now, rng))
-            }
             Want::Outlets(station) => {
                 let outlets = self.node.outlets(station).await?;
                 run.proven = self.node.now();
@@ -190,12 +182,6 @@ impl Shared {
         let absence = self.look(Trade::absence);
         let seen = self.node.look(&Query::Object(id), &id, absence, &mut run.auction).await?;
         run.proven = self.node.now();
-        if let Some(Object::Auction(auction)) = &seen.object {
-            // While bids come in there is time to fetch who bids; whoever is missing is asked for again.
-            for bid in &auction.bids {
-                let _ = self.node.station(&bid.station).await;
-            }
-        }
         self.hand_in(|trade, now, rng| trade.on_auction(seen, now, rng))
     }
 
@@ -383,20 +369,6 @@ impl Node {
         let (ended, outlet) = (self.replica().object(&contract)?, self.replica().object(&outlet)?);
         let ended = ended.filter(|(_, object)| matches!(object, Object::Finished(_)));
         Ok(ended.zip(outlet).filter(|(ended, outlet)| outlet.0.height >= ended.0.height).map(|(_, (_, o))| o))
-    }
-
-    /// A registered station: from the replica, as no transaction changes it, or proven by an agent.
-    async fn station(&self, id: &StationId) -> Result<Option<Station>, NodeError> {
-        let id = Hash::from(*id);
-        let known = self.replica().object(&id)?.map(|(_, object)| object);
-        let object = match known {
-            Some(object) => Some(object),
-            None => self.look(&Query::Object(id), &id, Absence::Doubted, &mut None).await?.object,
-        };
-        Ok(match object {
-            Some(Object::Station(station)) => Some(station),
-            _ => None,
-        })
     }
 
     /// The outlets of a station with the numbers 1 to 8, up to the first that is missing.

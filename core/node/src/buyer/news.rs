@@ -42,6 +42,11 @@ pub enum PurchaseNews {
         /// The price of a kWh.
         price: Price,
     },
+    /// The winner did not come, and its deposit is burned: the next best is decided for.
+    NoShow {
+        /// Who won and stayed away.
+        station: StationId,
+    },
     /// Both have signed and the escrow is locked: plug in, and confirm the outlet's code.
     ContractOpen {
         /// The contract.
@@ -171,6 +176,9 @@ pub enum Ended {
     /// The ledger settled by something that this node has neither signed nor seen: balances tell how much.
     #[error("contract {0} was settled by a claim that this node has not seen")]
     Unexplained(ContractId),
+    /// The winner accepted, and this side opened no contract in time: a deposit is burned.
+    #[error("no contract with station {0} was opened in time")]
+    NotContracted(StationId),
 }
 
 impl Canonical for Ended {

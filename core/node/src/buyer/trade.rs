@@ -2,8 +2,9 @@
 //! driver performs them and decides nothing.
 //!
 //! ```text
-//!   Asked: bidding -> stations -> closed -> (choosing) --Outcome--> Decided --accepted--> Sale: outlets -> session
-//!      '- NotOnLedger, NobodyBid, NobodyEligible, NotReleased          '- NotAccepted       '- SellerSilent, NotOpened
+//!   Asked: bidding -> closed -> (choosing) --Outcome--> Decided --accepted--> Sale: outlets -> session
+//!      '- NotOnLedger, NobodyBid,       ^                    |                     |     '- no offer: demanded on the ledger
+//!         NobodyEligible, NotReleased   '- the winner does not come: the next best ---'- SellerSilent, NotOpened
 //!   Sale: session --Opened--> charging --Finished--> the outlet's register --> Receipt
 //! ```
 //!
@@ -19,16 +20,14 @@ pub(crate) use saved::Saved;
 use super::{BuyError, Ended, OpenedBid, PurchaseNews, PurchaseReceipt, Settings, Timings, drive::Absence};
 use ohmesh_auction::{
     award::Award as Rendezvous,
-    bid::LedgeredBid,
     intent::{Choice, Reserve, Terms},
     key::EpochKey,
-    outcome::Offer,
+    outcome::{Offer, Outcome},
     release::Opening,
     role::{Buyer, BuyerAction, Candidate, RoleError},
-    seal::SealKey,
 };
 use ohmesh_contract::{BuyerSession, Exporter, Message, Refused, Timer};
-use ohmesh_ledger::{Auction, Body, End, Finished, Object, Station, Tariff};
+use ohmesh_ledger::{Auction, Body, End, Finished, Object, Tariff};
 use ohmesh_units::{
     AccountId, AuctionId, EvseId, Hash, InCell, Price, PublicKey, SigningKey, StationId, Timestamp, ZoneId,
 };
@@ -90,8 +89,6 @@ pub(crate) enum Step {
 pub(crate) enum Want {
     /// The auction, by [`Trade::on_auction`].
     Auction,
-    /// These stations, by [`Trade::on_stations`].
-    Stations(Vec<StationId>),
     /// The outlets of this station, by [`Trade::on_outlets`].
     Outlets(StationId),
     /// Messages over the connection to this agent, and the auction or the open contract.
@@ -138,7 +135,6 @@ pub(crate) struct Trade {
 /// How far an auction is before it is decided.
 enum Bidding {
     Running,
-    Stations { bids: Vec<LedgeredBid>, opening: Option<Opening> },
     Closed,
     Choosing,
 }
@@ -272,12 +268,9 @@ impl Trade {
     /// What the driver brings next.
     pub(crate) fn want(&self) -> Want {
         let Saved::Open(open) = &self.saved else { return Want::Nothing };
-        match (&open.phase, &self.bidding) {
-            (Phase::Asked { .. }, Bidding::Stations { bids, .. }) => {
-                Want::Stations(bids.iter().map(|bid| bid.station).collect())
-            }
-            (Phase::Asked { .. } | Phase::Decided { .. }, _) => Want::Auction,
-            (Phase::Sale(sale), _) => self.want_of_sale(sale),
+        match &open.phase {
+            Phase::Asked { .. } | Phase::Decided { .. } => Want::Auction,
+            Phase::Sale(sale) => self.want_of_sale(sale),
         }
     }
 
@@ -330,31 +323,6 @@ impl Trade {
         }
     }
 
-    /// The stations that have bid, as the registry has them: with their keys the bids become candidates.
-    pub(crate) fn on_stations(
-        &mut self,
-        stations: &[Station],
-        now: Timestamp,
-        rng: &mut impl CryptoRng,
-    ) -> Result<(), BuyError> {
-        let Bidding::Stations { bids, opening } = &self.bidding else { return Ok(()) };
-        let keys: BTreeMap<StationId, &Station> = stations.iter().map(|s| (s.id(), s)).collect();
-        let candidates: Option<Vec<Candidate>> = bids
-            .iter()
-            .map(|bid| {
-                let seal = SealKey::from_bytes(keys.get(&bid.station)?.award_key.0);
-                Some(Candidate { bid: bid.clone(), seal })
-            })
-            .collect();
-        let Some(candidates) = candidates else { return Ok(()) };
-        let opening = opening.clone();
-        self.owners = stations.iter().map(|station| (station.id(), station.owner)).collect();
-        self.bidding = Bidding::Closed;
-        let actions = self.role()?.on_closed(candidates, rng)?;
-        self.act(actions, now, rng)?;
-        opening.map_or(Ok(()), |opening| self.on_opening(opening, now, rng))
-    }
-
     /// The driver's own choice among the opened bids.
     pub(crate) fn on_choice(
         &mut self,
@@ -385,19 +353,17 @@ impl Trade {
                 if !open.intent.terms.is_due(time, height.saturating_sub(auction.height)) {
                     return Ok(());
                 }
-                if !auction.bids.is_empty() {
-                    let (bids, opening) = (auction.bids, auction.opening);
-                    self.bidding = Bidding::Stations { bids, opening };
-                    return Ok(());
-                }
-                let actions = self.role()?.on_closed(Vec::new(), rng)?;
-                self.act(actions, now, rng)
+                self.on_closed(auction, now, rng)
             }
             (Phase::Asked { .. }, Bidding::Closed) => match auction.opening {
                 Some(opening) => self.on_opening(opening, now, rng),
                 None => Ok(()),
             },
             (Phase::Asked { .. }, _) => Ok(()),
+            (Phase::Decided { outcome, secret, .. }, _) if has_stayed_away(&auction, winner_of(outcome)) => {
+                let secret = secret.clone();
+                self.decide_again(auction, secret, now, rng)
+            }
             (Phase::Decided { outcome, is_told, .. }, _) => {
                 let Some(award) = auction.award.filter(|award| award.outcome == outcome.hash()) else {
                     self.submit(now);
@@ -412,11 +378,62 @@ impl Trade {
                 }
                 Ok(())
             }
+            (Phase::Sale(sale), _) if has_stayed_away(&auction, Some(sale.station)) => {
+                let Some(secret) = sale.secret.clone() else { return Ok(()) };
+                self.decide_again(auction, secret, now, rng)
+            }
+            (Phase::Sale(sale), _) if sale.demand.is_some() && sale.agreement.is_none() => {
+                self.on_demand(auction.award.and_then(|award| award.demand), now)
+            }
             (Phase::Sale(_), _) => {
                 self.on_not_contracted_yet(time, now);
                 Ok(())
             }
         }
+    }
+
+    /// The bids that count, with the keys that their stations had for awards when they bid.
+    fn on_closed(
+        &mut self,
+        auction: Auction,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), BuyError> {
+        let Auction { bids, bidders, opening, .. } = auction;
+        self.owners = bids.iter().zip(&bidders).map(|(bid, bidder)| (bid.station, bidder.account)).collect();
+        let seals = bidders.into_iter().map(|bidder| bidder.award_key);
+        let candidates = bids.into_iter().zip(seals).map(|(bid, seal)| Candidate { bid, seal }).collect();
+        self.bidding = Bidding::Closed;
+        let actions = self.role()?.on_closed(candidates, rng)?;
+        let is_decided = !actions.is_empty();
+        self.act(actions, now, rng)?;
+        match opening.filter(|_| !is_decided) {
+            Some(opening) => self.on_opening(opening, now, rng),
+            None => Ok(()),
+        }
+    }
+
+    /// The winner did not come, and its bid no longer counts: the next best of those that are left, by the opening that is
+    /// there.
+    fn decide_again(
+        &mut self,
+        auction: Auction,
+        secret: Secret,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), BuyError> {
+        let Saved::Open(open) = &mut self.saved else { return Ok(()) };
+        let intent = open.intent.verify(&open.epoch_key).map_err(RoleError::from)?;
+        self.role = Some(Buyer::resume(intent, secret.buyer()?, open.epoch_key.clone()));
+        open.phase = Phase::Asked { secret };
+        (self.session, self.exporter, self.submitted, self.refused) = (None, None, None, None);
+        self.timers.clear();
+        self.outbox.clear();
+        self.steps.push_back(Step::Save);
+        if let Some(station) = auction.no_shows.last() {
+            self.tell(PurchaseNews::NoShow { station: *station });
+        }
+        self.on_closed(auction, now, rng)
     }
 
     fn on_opening(
@@ -449,8 +466,10 @@ impl Trade {
                 }
                 BuyerAction::PublishOutcome(outcome) => {
                     let Saved::Open(open) = &mut self.saved else { return Ok(()) };
-                    let has_bids = !self.owners.is_empty();
-                    open.phase = Phase::Decided { outcome, has_bids, is_told: false };
+                    let Phase::Asked { secret } = &open.phase else { return Ok(()) };
+                    // Kept: should the winner not come, the next best has to be proven.
+                    let (secret, has_bids) = (secret.clone(), !self.owners.is_empty());
+                    open.phase = Phase::Decided { outcome, has_bids, is_told: false, secret };
                     (self.role, self.submitted) = (None, None);
                     self.steps.push_back(Step::Save);
                     self.submit(now);
@@ -493,9 +512,10 @@ impl Trade {
             (Phase::Sale(_), end) => return self.on_auction_over(end, time, now),
             (Phase::Decided { has_bids: false, .. }, End::NobodyEligible) => Ended::NobodyBid,
             (_, End::NobodyEligible) => Ended::NobodyEligible,
-            (Phase::Decided { outcome, is_told: true, .. }, _) => match outcome.decision.win() {
-                Some(win) => Ended::NotAccepted(win.station),
-                None => Ended::NotDecided,
+            (Phase::Decided { outcome, is_told: true, .. }, end) => match (winner_of(outcome), end) {
+                (Some(winner), End::BuyerFailed) => Ended::NotContracted(winner),
+                (Some(winner), _) => Ended::NotAccepted(winner),
+                (None, _) => Ended::NotDecided,
             },
             (Phase::Decided { .. }, _) => Ended::NotDecided,
             (Phase::Asked { .. }, _) if matches!(self.bidding, Bidding::Choosing) => Ended::NotDecided,
@@ -514,7 +534,10 @@ impl Trade {
             Phase::Decided { outcome, .. } => Body::AuctionOutcome(outcome.clone()),
             Phase::Sale(sale) => match &sale.agreement {
                 Some(agreement) => Body::ContractOpen(Box::new(agreement.clone())),
-                None => return,
+                None => match &sale.demand {
+                    Some(terms) => Body::AuctionDemand(terms.clone()),
+                    None => return,
+                },
             },
         };
         self.submitted = Some(now);
@@ -535,8 +558,11 @@ impl Trade {
             return self.end(Ended::NoSellerAgent(station), now);
         };
         let Saved::Open(open) = &mut self.saved else { return };
+        let Phase::Decided { secret, .. } = &open.phase else { return };
         open.timings.accepted = Some(now);
-        open.phase = Phase::Sale(Box::new(SavedSale::new(station, self.facts.agents[agent], price)));
+        let seller_key = self.facts.agents[agent];
+        let sale = SavedSale::new(station, seller_key, price, secret.clone());
+        open.phase = Phase::Sale(Box::new(sale));
         (self.submitted, self.refused) = (None, None);
         self.steps.push_back(Step::Save);
     }
@@ -582,6 +608,15 @@ impl Trade {
         };
         self.offers.iter().map(opened).collect()
     }
+}
+
+/// Whether `station` won and did not come.
+fn has_stayed_away(auction: &Auction, station: Option<StationId>) -> bool {
+    station.is_some_and(|station| auction.no_shows.contains(&station))
+}
+
+fn winner_of(outcome: &Outcome) -> Option<StationId> {
+    outcome.decision.win().map(|win| win.station)
 }
 
 /// How long after a submission the same is submitted again if the ledger does not show it: ten blocks.

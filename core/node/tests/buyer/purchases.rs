@@ -195,10 +195,10 @@ fn what_ends_without_energy_locks_nothing() {
     let cases = [
         (Sloth { bids: true, ..Sloth::default() }, Ended::NobodyBid),
         (Sloth { releases: true, ..Sloth::default() }, Ended::NotReleased),
-        (Sloth { accepts: true, ..Sloth::default() }, Ended::NotAccepted(station_of(3))),
+        (Sloth { accepts: true, ..Sloth::default() }, Ended::NotAccepted(station_of(2))),
         (
             Sloth { sells: true, ..Sloth::default() },
-            Ended::SellerSilent { station: station_of(3), refused: None },
+            Ended::SellerSilent { station: station_of(2), refused: None },
         ),
     ];
     for (sloth, end) in cases {

@@ -57,6 +57,9 @@ struct Exported {
     intent: Intent,
     bids: Vec<Bid>,
     releases: Vec<Message>,
+    /// Outcomes whose winners did not come, and those stations, in order: each is struck out of the bids.
+    earlier: Vec<Message>,
+    no_shows: Vec<StationId>,
     outcome: Option<Message>,
     ledger: Ledger,
 }
@@ -177,6 +180,8 @@ fn exported(Found { trail, replay, .. }: &Found) -> eyre::Result<Exported> {
         intent: intent(trail, key)?,
         bids: bids.collect(),
         releases: trail.releases.iter().map(Message::from).collect(),
+        earlier: trail.earlier.iter().map(Message::from).collect(),
+        no_shows: trail.no_shows().to_vec(),
         outcome: trail.outcome.as_ref().map(Message::from),
         ledger: Ledger {
             height: replay.state.head().height,

@@ -69,15 +69,49 @@ impl Recount {
             Err(ReleaseError::TooFewShares { .. }) => None,
             Err(error) => return Err(bad(opened, format!("opening: {error}"))),
         };
-        if let Some(outcome) = &trail.outcome {
-            is_due(trail, outcome, "the outcome")?;
-            let opening =
-                opening.ok_or_else(|| bad(outcome.height, "the outcome came before the shares".into()))?;
-            let verdict = outcome.message.verify(key, &intent, &bids, &opening);
-            let verdict = verdict.map_err(|error| bad(outcome.height, format!("outcome: {error}")))?;
-            self.verdict = Some(verdict);
-        }
+        self.decide(trail, &intent, key, (bids, opening))?;
         self.compare(trail)
+    }
+
+    /// Checks every outcome over the bids that stood when it came: each winner that did not come was struck out.
+    fn decide(
+        &mut self,
+        trail: &Trail,
+        intent: &VerifiedIntent,
+        key: &EpochKey,
+        (mut bids, mut opening): (Vec<LedgeredBid>, Option<Opening>),
+    ) -> Result<(), Bad> {
+        let mut no_shows = trail.no_shows().iter();
+        for outcome in trail.earlier.iter().chain(&trail.outcome) {
+            is_due(trail, outcome, "the outcome")?;
+            let opened = opening
+                .as_ref()
+                .ok_or_else(|| bad(outcome.height, "the outcome came before the shares".into()))?;
+            let verdict = outcome.message.verify(key, intent, &bids, opened);
+            let verdict = verdict.map_err(|error| bad(outcome.height, format!("outcome: {error}")))?;
+            let Some(absent) = no_shows.next() else {
+                self.verdict = Some(verdict);
+                continue;
+            };
+            match verdict {
+                Verdict::Won { bid, station, .. } if station == *absent => {
+                    bids.remove(bid);
+                    opening = opening.map(|opening| opening.without(bid));
+                }
+                _ => {
+                    return Err(bad(
+                        outcome.height,
+                        format!("the ledger strikes out {absent}, which had not won"),
+                    ));
+                }
+            }
+        }
+        match no_shows.next() {
+            Some(absent) => {
+                Err(bad(trail.intent.height, format!("the ledger strikes out {absent}, which had not won")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Finds the bids that count: in time, the station's first, with proofs that hold.
@@ -90,7 +124,9 @@ impl Recount {
             }
         }
         let of_ledger = trail.auction.as_ref().map(|auction| &auction.bids[..]).unwrap_or_default();
-        if !self.bids.iter().map(|(_, bid)| bid).eq(of_ledger) {
+        let no_shows = trail.no_shows();
+        let standing = self.bids.iter().map(|(_, bid)| bid).filter(|bid| !no_shows.contains(&bid.station));
+        if !standing.eq(of_ledger) {
             let height = trail.bids.last().map_or(trail.intent.height, |bid| bid.height);
             let (own, of_ledger) = (self.bids.len(), of_ledger.len());
             let reason =
@@ -178,8 +214,7 @@ fn is_awarded(verdict: Verdict, outcome: &Outcome, trail: &Trail, award: Option<
 
 /// Where a station stands in the auction's frame, as execution found it.
 fn position(trail: &Trail, station: StationId) -> Option<InCell> {
-    let bids = &trail.auction.as_ref()?.bids;
-    bids.iter().find(|bid| bid.station == station).map(|bid| bid.position)
+    trail.positions.get(&station).copied()
 }
 
 /// Nothing but bids may come before bidding is over.

@@ -6,7 +6,8 @@ use crate::command::ledger::Seen;
 use ohmesh_auction::{bid::Bid, intent::Intent, key::EpochKey, outcome::Outcome, release::Release};
 use ohmesh_contract::Terms as ContractTerms;
 use ohmesh_ledger::{Auction, Body, End, Header, Object, SignedTransaction, State};
-use ohmesh_units::{AccountId, AuctionId, Timestamp};
+use ohmesh_units::{AccountId, AuctionId, InCell, StationId, Timestamp};
+use std::collections::BTreeMap;
 
 /// A message, and the block that holds it.
 pub(super) struct Ledgered<T> {
@@ -31,21 +32,30 @@ pub(super) struct Trail {
     pub(super) releases: Vec<Ledgered<Release>>,
     /// The newest.
     pub(super) outcome: Option<Ledgered<Outcome>>,
+    /// Those before it: each named a winner that did not come.
+    pub(super) earlier: Vec<Ledgered<Outcome>>,
     /// What buyer and winner agreed on.
     pub(super) contract: Option<ContractTerms>,
     /// The key that seals its bids.
     pub(super) key: Option<EpochKey>,
     /// The auction as the ledger last had it.
     pub(super) auction: Option<Auction>,
+    /// Where the stations that have bid stand in its frame, as execution found it.
+    pub(super) positions: BTreeMap<StationId, InCell>,
     /// How it ended, if it has.
     pub(super) end: Option<End>,
 }
 
 impl Trail {
     fn new(id: AuctionId, buyer: AccountId, intent: Ledgered<Intent>) -> Self {
-        let (bids, releases) = (Vec::new(), Vec::new());
+        let (bids, releases, earlier, positions) = Default::default();
         let (outcome, contract, key, auction, end) = (None, None, None, None, None);
-        Self { id, buyer, intent, bids, releases, outcome, contract, key, auction, end }
+        Self { id, buyer, intent, bids, releases, outcome, earlier, contract, key, auction, positions, end }
+    }
+
+    /// The winners that did not come, in order.
+    pub(super) fn no_shows(&self) -> &[StationId] {
+        self.auction.as_ref().map_or(&[], |auction| &auction.no_shows)
     }
 
     fn see(&mut self, header: &Header, body: &Body) {
@@ -57,7 +67,8 @@ impl Trail {
                 self.releases.push(Ledgered::new(header, (**release).clone()));
             }
             Body::AuctionOutcome(outcome) if outcome.auction == self.id => {
-                self.outcome = Some(Ledgered::new(header, (**outcome).clone()));
+                let newest = Ledgered::new(header, (**outcome).clone());
+                self.earlier.extend(self.outcome.replace(newest));
             }
             Body::ContractOpen(agreement) if agreement.offer.terms.auction == self.id => {
                 self.contract = Some(agreement.offer.terms.clone());
@@ -73,7 +84,10 @@ impl Trail {
             self.key = state.epoch_key(self.intent.message.terms.key_epoch).cloned();
         }
         match state.object(&self.id.into()) {
-            Some((_, Object::Auction(auction))) => self.auction = Some((**auction).clone()),
+            Some((_, Object::Auction(auction))) => {
+                self.positions.extend(auction.bids.iter().map(|bid| (bid.station, bid.position)));
+                self.auction = Some((**auction).clone());
+            }
             Some((_, Object::Finished(finished))) => self.end = Some(finished.end),
             _ => {}
         }

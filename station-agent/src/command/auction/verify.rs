@@ -53,6 +53,8 @@ struct Shown {
     left_out: Vec<LeftOut>,
     released: Vec<Released>,
     outcome_height: Option<u64>,
+    /// Winners before that did not come.
+    no_shows: Vec<StationId>,
     winner: Option<Winner>,
     is_accepted: bool,
     currency: Currency,
@@ -115,6 +117,7 @@ fn shown(Found { zone, trail, replay }: Found) -> Shown {
         left_out,
         released,
         outcome_height: trail.outcome.as_ref().map(|outcome| outcome.height),
+        no_shows: trail.no_shows().to_vec(),
         winner: verdict.and_then(winner),
         is_accepted: trail.contract.is_some()
             || trail.auction.and_then(|auction| auction.award).is_some_and(|award| award.is_accepted),
@@ -182,6 +185,9 @@ fn text(shown: &Shown) -> String {
         let shares = if one.shares == 1 { "1 share".to_owned() } else { format!("{} shares", one.shares) };
         lines.push(format!("released   height {}, validator {}, {shares}", one.height, one.validator));
     }
+    for station in &shown.no_shows {
+        lines.push(format!("no show    station {station} won and did not come"));
+    }
     if let (Some(winner), Some(height)) = (&shown.winner, shown.outcome_height) {
         lines.push(format!(
             "winner     bid {}, station {}, at {}; outcome at height {height}, {}",
@@ -226,6 +232,8 @@ fn waits_for(shown: &Shown) -> &'static str {
         "the winner did not accept in time"
     } else if released == 0 && shown.came == Came::Open {
         "no share has been released"
+    } else if !shown.no_shows.is_empty() {
+        "a winner did not come, and the buyer did not decide again"
     } else if released < shown.threshold && !shown.bids.is_empty() {
         "too few shares were released"
     } else {

@@ -16,8 +16,8 @@ use crate::{
 use clap::{Args, Subcommand};
 use eyre::{bail, eyre};
 use ohmesh_ledger::{
-    Body, Governance, Header, KeySignature, Object, Rules, SignedTransaction, Transaction, Validator,
-    ValidatorSet, Verified, Zone,
+    Body, Deposits, Governance, Header, KeySignature, Object, Rules, SignedTransaction, Transaction,
+    Validator, ValidatorSet, Verified, Zone,
 };
 use ohmesh_units::{
     AccountId, ContractId, Energy, Money, Price, PublicKey, SigningKey, StationId, Timestamp, TransactionId,
@@ -69,6 +69,12 @@ enum Kind {
         /// The bond behind each unit of stake that a validator gets after the genesis, in micro-units.
         #[arg(long)]
         bond: Option<i64>,
+        /// What the account that answers for a buyer deposits in each auction, in micro-units.
+        #[arg(long)]
+        buyer_deposit: Option<i64>,
+        /// What a station's owner deposits with each bid, in micro-units.
+        #[arg(long)]
+        bid_deposit: Option<i64>,
         /// The version: agents that do not know it stop when it begins.
         #[arg(long)]
         version: Option<u32>,
@@ -404,17 +410,21 @@ impl Kind {
                 let validators = Box::new(changed(&known.validators, add, remove, restake)?);
                 Body::SetValidators { epoch, validators }
             }
-            Self::Rules { fee, epoch_seconds, bond, version } => {
+            Self::Rules { fee, epoch_seconds, bond, buyer_deposit, bid_deposit, version } => {
                 let was = known.governance.next_rules.unwrap_or(known.governance.rules);
                 let rules = Rules {
                     version: version.unwrap_or(was.version),
                     fee: fee.map_or(was.fee, Money::from_micro),
                     epoch_ms: epoch_seconds.map_or(was.epoch_ms, |seconds| seconds.saturating_mul(1_000)),
                     bond: bond.map_or(was.bond, Money::from_micro),
+                    deposits: Deposits {
+                        buyer: buyer_deposit.map_or(was.deposits.buyer, Money::from_micro),
+                        bid: bid_deposit.map_or(was.deposits.bid, Money::from_micro),
+                    },
                 };
                 Rules { version: Rules::VERSION, ..rules }.check()?;
                 if rules == was {
-                    bail!("nothing changes: name --fee, --epoch-seconds, --bond or --version");
+                    bail!("nothing changes: name --fee, --epoch-seconds, --bond, a deposit or --version");
                 }
                 Body::Upgrade { epoch, rules }
             }

@@ -51,8 +51,11 @@ pub(super) struct AuctionBook {
     releases: Vec<VerifiedRelease>,
     opening: Option<Opening>,
     pub(super) award: Option<AwardBook>,
-    /// When its step is over.
+    /// Winners that did not come.
+    no_shows: usize,
+    /// When its step is over, and how long the chain had stood still when the step began.
     deadline: Timestamp,
+    halted: Duration,
     /// How it ended.
     pub(super) end: Option<End>,
 }
@@ -66,6 +69,30 @@ pub(super) struct AwardBook {
 }
 
 impl AuctionBook {
+    /// The time of a step is over: it goes on for as long as the chain stood still in it, else somebody has failed. A winner
+    /// that did not come leaves the others; nobody deposits anything here.
+    fn time_over(&mut self, now: Timestamp, halted: Duration) {
+        self.deadline = later(self.deadline, halted - self.halted);
+        self.halted = halted;
+        if self.deadline > now {
+            return;
+        }
+        let award = self.award.take_if(|award| !award.is_accepted);
+        let Some(award) = award else {
+            self.end = Some(if self.opening.is_some() { End::BuyerFailed } else { End::TimedOut });
+            return;
+        };
+        let at = self.bids.iter().position(|bid| bid.station == award.station).expect("it won with a bid");
+        self.bids.remove(at);
+        self.opening = self.opening.take().map(|opening| opening.without(at));
+        self.no_shows += 1;
+        if self.bids.is_empty() || self.no_shows == 3 {
+            self.end = Some(End::NobodyCame);
+        } else {
+            self.deadline = later(now, DECIDE);
+        }
+    }
+
     pub(super) fn intent(&self) -> &VerifiedIntent {
         &self.intent
     }
@@ -90,6 +117,7 @@ impl Books {
                 let key = key(state, intent.terms.key_epoch)?;
                 let intent = intent.verify(key).map_err(|error| unproven("intent", &error))?;
                 let (height, deadline) = (self.height, later(intent.terms().deadline, RELEASE));
+                let halted = self.halted;
                 let book = AuctionBook {
                     intent,
                     buyer: sender,
@@ -98,7 +126,9 @@ impl Books {
                     releases: Vec::new(),
                     opening: None,
                     award: None,
+                    no_shows: 0,
                     deadline,
+                    halted,
                     end: None,
                 };
                 let id = book.intent.id();
@@ -127,7 +157,7 @@ impl Books {
             Body::AuctionRelease(release) => self.release(release, state),
             Body::AuctionOutcome(outcome) => self.outcome(sender, outcome, state),
             Body::AuctionAccept(accept) => {
-                let deadline = later(self.now, CONTRACT);
+                let (deadline, halted) = (later(self.now, CONTRACT), self.halted);
                 let auction = self.running(accept.auction)?;
                 let id = accept.auction;
                 let award = auction.award.as_mut().filter(|award| {
@@ -138,7 +168,7 @@ impl Books {
                 });
                 let award = award.ok_or_else(|| unknown("award to be accepted of", &id))?;
                 award.is_accepted = true;
-                auction.deadline = deadline;
+                (auction.deadline, auction.halted) = (deadline, halted);
                 Ok(())
             }
             other => breach("books", format!("{other:?} is no part of an auction")),
@@ -154,7 +184,7 @@ impl Books {
     }
 
     fn release(&mut self, release: &Release, state: &State) -> Read {
-        let (now, height) = (self.now, self.height);
+        let (now, height, halted) = (self.now, self.height, self.halted);
         let auction = self.running(release.auction)?;
         let terms = auction.intent.terms();
         let is_due = terms.is_due(now, height - auction.height) && auction.opening.is_none();
@@ -165,7 +195,7 @@ impl Books {
         match Opening::combine(key, &auction.intent, &auction.bids, &auction.releases) {
             Ok(opening) => {
                 auction.opening = Some(opening);
-                auction.deadline = later(now, DECIDE);
+                (auction.deadline, auction.halted) = (later(now, DECIDE), halted);
                 Ok(())
             }
             Err(ReleaseError::TooFewShares { .. }) => Ok(()),
@@ -195,11 +225,12 @@ impl Books {
             Verdict::NoEligibleBid => None,
         };
         must(found == expected, "I8", || format!("{id}: {found:?} wins, the lowest is {expected:?}"))?;
+        let halted = self.halted;
         let seller = found.and_then(|(station, _)| self.stations.get(&station)).map(|(owner, _)| *owner);
         let auction = self.running(id)?;
         match (found, seller) {
             (Some((station, price)), Some(seller)) => {
-                auction.deadline = later(now, ACCEPT);
+                (auction.deadline, auction.halted) = (later(now, ACCEPT), halted);
                 let outcome = outcome.hash();
                 auction.award = Some(AwardBook { station, seller, price, outcome, is_accepted: false });
                 self.counts.won += 1;
@@ -235,11 +266,13 @@ impl Books {
     }
 
     pub(super) fn end_auctions(&mut self) {
-        let now = self.now;
+        let (now, halted) = (self.now, self.halted);
         for auction in self.auctions.values_mut() {
             if auction.end.is_none() && auction.deadline <= now {
-                auction.end = Some(End::TimedOut);
-                self.counts.unsold += 1;
+                auction.time_over(now, halted);
+                self.counts.unsold += u64::from(auction.end.is_some());
+                self.counts.no_shows +=
+                    u64::from(auction.end.is_none() && auction.deadline == later(now, DECIDE));
             }
         }
     }

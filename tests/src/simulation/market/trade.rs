@@ -10,7 +10,10 @@ use crate::{
 use ohmesh_auction::{
     award::{Accept, Award as Rendezvous},
     bid::Bid,
-    intent::{Choice, Connectors, EnergyKwh, Kappa, Percent, Pricing, Reserve, Terms},
+    intent::{
+        BuyerSecret, Choice, Connectors, EnergyKwh, Kappa, Percent, Pricing, Reserve, Terms, VerifiedIntent,
+    },
+    key::EpochKey,
     outcome::{Decision, Outcome},
     role::{Buyer, BuyerAction, Candidate},
 };
@@ -49,9 +52,19 @@ struct Asked {
     id: AuctionId,
     deadline: Timestamp,
     open: Body,
-    buyer: Buyer,
+    intent: VerifiedIntent,
+    secret: BuyerSecret,
+    key: EpochKey,
     bids: BTreeMap<u8, Box<Bid>>,
-    outcome: Option<Box<Outcome>>,
+    /// The decision, and how many winners had not come when it was made.
+    outcome: Option<(usize, Box<Outcome>)>,
+}
+
+impl Asked {
+    /// The buyer before it has decided.
+    fn buyer(&self) -> Buyer {
+        Buyer::resume(self.intent.clone(), self.secret.clone(), self.key.clone())
+    }
 }
 
 /// How it goes.
@@ -146,12 +159,14 @@ impl Trade {
         let terms = self.terms(tools, state, epoch, now);
         let (deadline, reserve) = (terms.deadline, Reserve(self.reserve));
         let key = state.epoch_key(epoch)?.clone();
-        let asked = Buyer::ask(terms, self.place, reserve, key, &mut tools.random);
+        let asked = Buyer::ask(terms, self.place, reserve, key.clone(), &mut tools.random);
         let (buyer, action) = asked.expect("terms that fit");
         let BuyerAction::PublishIntent(intent) = action else { unreachable!("{action:?}") };
         let (id, open) = (intent.id(), Body::AuctionOpen(intent));
         let step = Step::of(self.driver, open.clone());
-        self.asked = Some(Asked { id, deadline, open, buyer, bids: BTreeMap::new(), outcome: None });
+        let (intent, secret) = (buyer.intent().clone(), buyer.secret().expect("it has asked").clone());
+        let bids = BTreeMap::new();
+        self.asked = Some(Asked { id, deadline, open, intent, secret, key, bids, outcome: None });
         Some(step.hiding(Secret::Intent { auction: id, place: self.place, reserve: self.reserve }))
     }
 
@@ -209,13 +224,12 @@ impl Trade {
             }
             None => None,
             Some(award) if award.is_accepted => self.agree(tools, state, auction, now),
-            Some(_) if self.course == Course::Refused => {
-                self.is_over = true;
-                None
-            }
+            // The first winner does not come; the next does.
+            Some(_) if self.course == Course::Refused && auction.no_shows.is_empty() => None,
             Some(award) => {
                 let winner = SELLERS.into_iter().find(|n| station_of(*n) == award.station)?;
-                let accept = Accept::of(self.asked.as_ref()?.outcome.as_ref()?, award.station);
+                let (_, outcome) = self.asked.as_ref()?.outcome.as_ref()?;
+                let accept = Accept::of(outcome, award.station);
                 if tools.dice.chance(CHEATS) {
                     let other = SELLERS.into_iter().find(|n| *n != winner)?;
                     return Some(Step::of(other, Body::AuctionAccept(accept)).bad());
@@ -248,13 +262,14 @@ impl Trade {
         None
     }
 
-    /// The buyer decides, once and for all, and tells.
+    /// The buyer decides, and tells; once more if its winner did not come.
     fn decide(&mut self, tools: &mut Tools, auction: &Auction, now: Timestamp) -> Option<Step> {
         let asked = self.asked.as_mut()?;
-        if asked.outcome.is_none() {
-            asked.outcome = Some(outcome_of(&mut asked.buyer, tools, auction));
+        let absent = auction.no_shows.len();
+        if asked.outcome.as_ref().is_none_or(|(before, _)| *before < absent) {
+            asked.outcome = Some((absent, outcome_of(asked.buyer(), tools, auction)));
         }
-        let outcome = asked.outcome.clone()?;
+        let (_, outcome) = asked.outcome.clone()?;
         if tools.dice.chance(CHEATS)
             && let Some(forged) = forged(&outcome)
         {
@@ -430,7 +445,7 @@ impl Trade {
 }
 
 /// The buyer's decision on the bids of an auction that is open to it.
-fn outcome_of(buyer: &mut Buyer, tools: &mut Tools, auction: &Auction) -> Box<Outcome> {
+fn outcome_of(mut buyer: Buyer, tools: &mut Tools, auction: &Auction) -> Box<Outcome> {
     let seal = |bid: &ohmesh_auction::bid::LedgeredBid| {
         let n = SELLERS.into_iter().find(|n| station_of(*n) == bid.station);
         seal_of(n.expect("nobody else bids")).public()

@@ -39,6 +39,11 @@ pub struct Auctioned {
     pub terms: ohmesh_auction::intent::Terms,
     pub deadline: u64,
     pub bids: Vec<StationId>,
+    /// Of the buyer, and with each bid.
+    pub deposits: [i128; 2],
+    pub no_shows: usize,
+    /// What the model's count of still time was when the step began.
+    pub halted: u64,
     pub releases: BTreeSet<u16>,
     pub is_open: bool,
     /// Station, seller, outcome, price, accepted.
@@ -85,6 +90,8 @@ pub struct PastEpoch {
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     pub now: u64,
+    /// How long nothing happened, all gaps of more than 30 s together.
+    pub halted: u64,
     pub height: u64,
     pub zone: Option<Zone>,
     /// What was applied when, for a day.
@@ -130,6 +137,8 @@ impl Model {
 
     /// Time passes: what is over ends, before the block's transactions.
     pub fn begin(&mut self, now: u64) {
+        let gap = now - self.now;
+        self.halted += if gap > 30 * SECOND { gap } else { 0 };
         self.now = now;
         self.height += 1;
         for (id, sale) in self.contracts.clone() {
@@ -148,12 +157,41 @@ impl Model {
         }
         for (id, auction) in self.auctions.clone() {
             if auction.deadline <= now {
-                self.auctions.remove(&id);
-                self.ended.insert(id.into(), End::TimedOut);
+                self.auction_over(id, auction);
             }
         }
         self.bonds.values_mut().for_each(|bond| bond.leaving.retain(|(free, _)| *free > now));
         self.epochs.retain(|_, epoch| epoch.ended.is_none_or(|ended| ended + 28 * DAY > now));
+    }
+
+    /// The time of an auction's step is over: somebody has failed, unless nothing happened meanwhile.
+    fn auction_over(&mut self, id: AuctionId, mut auction: Auctioned) {
+        auction.deadline += self.halted - auction.halted;
+        auction.halted = self.halted;
+        if auction.deadline > self.now {
+            self.auctions.insert(id, auction);
+            return;
+        }
+        self.auctions.remove(&id);
+        let end = match auction.award {
+            None if !auction.is_open => End::TimedOut,
+            Some((station, seller, .., false)) => {
+                self.burn(seller, auction.deposits[1]);
+                auction.bids.retain(|bid| *bid != station);
+                auction.no_shows += 1;
+                if !auction.bids.is_empty() && auction.no_shows < 3 {
+                    (auction.award, auction.deadline) = (None, self.now + 300 * SECOND);
+                    self.auctions.insert(id, auction);
+                    return;
+                }
+                End::NobodyCame
+            }
+            _ => {
+                self.burn(auction.buyer, auction.deposits[0]);
+                End::BuyerFailed
+            }
+        };
+        self.ended.insert(id.into(), end);
     }
 
     /// The block is full: the epoch may be over.
@@ -233,7 +271,7 @@ impl Model {
                     (award.0, award.1, award.2, award.4) == (accept.station, sender, accept.outcome, false);
                 ensure(is_it, "NotTheAward")?;
                 award.4 = true;
-                auction.deadline = self.now + 600 * SECOND;
+                (auction.deadline, auction.halted) = (self.now + 600 * SECOND, self.halted);
                 Ok(())
             }
             Body::ContractOpen(agreement) => {
@@ -357,10 +395,22 @@ impl Model {
         ensure(self.cap().is_none_or(|cap| terms.price_cap() <= cap), "AboveCap")?;
         let is_known = self.auctions.contains_key(&id) || self.ended.contains_key(&Hash::from(id));
         ensure(!is_known, "AuctionExists")?;
-        let (opened, deadline) = (self.height, deadline + 120 * SECOND);
-        let (bids, releases) = (Vec::new(), BTreeSet::new());
-        let auction =
-            Auctioned { buyer, opened, terms, deadline, bids, releases, is_open: false, award: None };
+        let deposits = self.rules.deposits;
+        let deposits = [deposits.buyer, deposits.bid].map(|amount| i128::from(amount.as_micro()));
+        ensure(self.available(buyer) >= deposits[0], "Insufficient")?;
+        let auction = Auctioned {
+            buyer,
+            opened: self.height,
+            terms,
+            deadline: deadline + 120 * SECOND,
+            bids: Vec::new(),
+            deposits,
+            no_shows: 0,
+            halted: self.halted,
+            releases: BTreeSet::new(),
+            is_open: false,
+            award: None,
+        };
         self.auctions.insert(id, auction);
         Ok(())
     }
@@ -377,6 +427,7 @@ impl Model {
         ensure(outlet.station == station && fits(outlet, &found.terms), "UnfitEvse")?;
         ensure(self.now < found.terms.deadline.as_millis(), "AuctionStep")?;
         ensure(!found.bids.contains(&station), "BidTwice")?;
+        ensure(self.available(sender) >= found.deposits[1], "Insufficient")?;
         self.auctions.get_mut(&auction).expect("found just now").bids.push(station);
         Ok(())
     }
@@ -394,13 +445,13 @@ impl Model {
         ensure(holder == Some(&sender), "NotTheValidator")?;
         let is_time = self.is_due(auction) && !auction.is_open && auction.award.is_none();
         ensure(is_time && !auction.releases.contains(&named), "AuctionStep")?;
-        let decide_until = self.now + 300 * SECOND;
+        let (decide_until, halted) = (self.now + 300 * SECOND, self.halted);
         let auction = self.auctions.get_mut(&id).expect("found just now");
         auction.releases.insert(named);
         // More than two thirds of four equal shares.
         if auction.releases.len() == 3 {
             auction.releases.clear();
-            (auction.is_open, auction.deadline) = (true, decide_until);
+            (auction.is_open, auction.deadline, auction.halted) = (true, decide_until, halted);
         }
         Ok(())
     }
@@ -424,10 +475,10 @@ impl Model {
         };
         let price = auction.terms.tick.price(PriceTick(super::ticks_of(*winner)));
         let station = StationId::of(&account(*winner), 1);
-        let accept_until = self.now + 120 * SECOND;
+        let (accept_until, halted) = (self.now + 120 * SECOND, self.halted);
         let auction = self.auctions.get_mut(&outcome.auction).expect("found just now");
         auction.award = Some((station, account(*winner), outcome.hash(), price, false));
-        auction.deadline = accept_until;
+        (auction.deadline, auction.halted) = (accept_until, halted);
         Ok(())
     }
 
@@ -460,8 +511,9 @@ impl Model {
         let charge_until = terms.expiry.as_millis() - 15 * 60 * SECOND;
         let is_far = terms.not_before.as_millis() > self.now + DAY;
         ensure(self.now < valid_until.as_millis() && !is_far && self.now < charge_until, "Contract")?;
-        ensure(self.available(sender) >= i128::from(terms.escrow.as_micro()), "Insufficient")?;
+        // The deposit comes back first, and may be part of the escrow.
         self.auctions.remove(&terms.auction);
+        ensure(self.available(sender) >= i128::from(terms.escrow.as_micro()), "Insufficient")?;
         self.ended.insert(terms.auction.into(), End::Contracted(id));
         let (deadline, terms) = (terms.expiry.as_millis(), terms.clone());
         let sale = Sale { terms, stands: Stands::Agreed, deadline, started: None, claim: None };
@@ -677,7 +729,12 @@ impl Model {
     pub fn held(&self, who: AccountId) -> i128 {
         let mine = self.contracts.values().filter(|sale| sale.terms.buyer == who);
         let escrows: i128 = mine.map(|sale| i128::from(sale.terms.escrow.as_micro())).sum();
-        escrows + self.bonds.get(&who).map_or(0, Bonded::held)
+        let deposited = self.auctions.values().map(|auction| {
+            let bids = auction.bids.iter().filter(|bid| self.stations[*bid].0 == who).count();
+            let own = if auction.buyer == who { auction.deposits[0] } else { 0 };
+            own + i128::try_from(bids).expect("few bid") * auction.deposits[1]
+        });
+        escrows + deposited.sum::<i128>() + self.bonds.get(&who).map_or(0, Bonded::held)
     }
 
     fn available(&self, who: AccountId) -> i128 {

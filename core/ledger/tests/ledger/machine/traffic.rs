@@ -2,7 +2,7 @@
 
 use super::model::{DAY, HOUR, SECOND};
 use crate::town::*;
-use ohmesh_ledger::Rules;
+use ohmesh_ledger::{Deposits, Rules};
 use ohmesh_units::{ContractId, Money};
 use proptest::{prelude::*, sample::Index};
 
@@ -255,6 +255,7 @@ fn decision() -> impl Strategy<Value = Step> {
         fee: Money::from_micro(fee * 10),
         epoch_ms,
         bond: Money::from_micro(bond),
+        deposits: Deposits { buyer: Money::from_micro(bond * 100), bid: Money::from_micro(bond * 50) },
     });
     let ahead = || prop_oneof![4 => Just(DAY), 1 => Just(DAY - 1), 1 => Just(0u64), 2 => Just(3 * DAY)];
     let price = prop_oneof![6 => 70_000i64..90_000, 1 => Just(310_000), 1 => Just(-1)];

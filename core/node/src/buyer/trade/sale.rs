@@ -6,7 +6,7 @@ use ohmesh_contract::{
     AbortReason, Action, Agreement, BuyerInput, BuyerSession, Checkpoint, Contract, Exporter, GridTariff,
     Message, OnLedger, Receipt, Refused, Settlement, Signed, Start, State, Terms,
 };
-use ohmesh_ledger::{End, Evse, Finished, Object};
+use ohmesh_ledger::{Demand, End, Evse, Finished, Object};
 use ohmesh_units::{Energy, EvseId, Hash, Timestamp};
 use rand_core::CryptoRng;
 use std::time::Duration;
@@ -18,6 +18,9 @@ impl Trade {
         }
         if sale.outlets.is_empty() {
             return Want::Outlets(sale.station);
+        }
+        if sale.demand.is_some() && sale.agreement.is_none() {
+            return Want::Auction;
         }
         let Some(agent) = self.facts.agents.iter().position(|key| *key == sale.seller_key) else {
             return Want::Auction;
@@ -219,6 +222,7 @@ impl Trade {
         if std::mem::replace(&mut sale.is_open, true) {
             return;
         }
+        (sale.secret, sale.demand) = (None, None);
         let agreed = sale.agreement.as_ref().map(|agreement| agreement.offer.terms.clone());
         if state == State::Offered {
             self.hear(BuyerInput::OnLedger(opened), now);
@@ -323,18 +327,47 @@ impl Trade {
             (AbortReason::NotOpened, Some(id)) => self.end(Ended::NotOpened(id), now),
             (AbortReason::Released, Some(id)) => self.end(Ended::Waived(id), now),
             _ => {
+                let accepted = self.timings().accepted.unwrap_or(now);
+                let is_late = now.since(accepted).is_some_and(|ago| ago >= DEMAND_AFTER);
+                let drafted = self.session.take().map(|session| Box::new(session.terms().clone()));
+                self.exporter = None;
+                self.timers.clear();
                 let Some(sale) = self.sale_mut() else { return };
-                let station = sale.station;
-                if sale.outlet + 1 < sale.outlets.len() {
-                    (sale.outlet, sale.session) = (sale.outlet + 1, None);
-                    (self.session, self.exporter) = (None, None);
-                    self.timers.clear();
+                sale.session = None;
+                if sale.outlet + 1 < sale.outlets.len() && !is_late {
+                    sale.outlet += 1;
                 } else {
-                    let refused = self.refused.take();
-                    self.end(Ended::SellerSilent { station, refused }, now);
+                    sale.demand = drafted;
+                    self.steps.push_back(Step::Save);
+                    self.submitted = None;
+                    self.submit(now);
                 }
             }
         }
+    }
+
+    /// What the ledger shows of the demand: the winner's answer is all that is needed to open the contract.
+    pub(super) fn on_demand(&mut self, demand: Option<Demand>, now: Timestamp) -> Result<(), BuyError> {
+        let offer = match demand {
+            Some(Demand::Answered(offer)) => *offer,
+            Some(Demand::Asked(_)) => return Ok(()),
+            None => {
+                self.submit(now);
+                return Ok(());
+            }
+        };
+        let super::Saved::Open(open) = &mut self.saved else { return Ok(()) };
+        let key = open.signing_key()?;
+        let Phase::Sale(sale) = &mut open.phase else { return Ok(()) };
+        let answered = sale.outlets.iter().position(|outlet| outlet.id() == offer.terms.evse);
+        // The ledger has checked that it is an outlet of this station; one that was never fetched is no use here.
+        let Some(outlet) = answered else { return Ok(()) };
+        sale.outlet = outlet;
+        let (mut session, _) = BuyerSession::draft(key, offer.terms.clone(), offer.exporter, now)?;
+        let actions = session.handle(BuyerInput::Message(Message::Offer(Box::new(offer))), now)?;
+        self.session = Some(session);
+        self.perform(actions, now);
+        Ok(())
     }
 
     fn contract_terms(
@@ -454,6 +487,9 @@ fn is_what_is_left(contract: Contract, finished: &Finished) -> bool {
 /// By how much less than the newest claim seen a sale may have been paid for this node to find out: 1 MWh, more than a
 /// lorry takes; so many hashes are about a second.
 const LOWERED_BY_MAX_WH: u64 = 1_000_000;
+/// How long after the acceptance a winner that made no offer is asked for one on the ledger, even if it has more outlets:
+/// the ledger gives it two minutes then, of the ten that the buyer has for the contract.
+const DEMAND_AFTER: Duration = Duration::from_secs(180);
 /// How long an unanswered draft waits until it is said again: two blocks.
 const DRAFT_AGAIN: Duration = Duration::from_secs(2);
 /// Messages that wait for the seller's agent.

@@ -7,7 +7,7 @@ use ohmesh_auction::{
     key::EpochKey,
     outcome::Outcome,
 };
-use ohmesh_contract::{Agreement, BuyerSnapshot, Checkpoint, Contract, Signed, Start};
+use ohmesh_contract::{Agreement, BuyerSnapshot, Checkpoint, Contract, Signed, Start, Terms};
 use ohmesh_ledger::Evse;
 use ohmesh_units::{AuctionId, Canonical, Hash, Price, PublicKey, SigningKey, StationId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -80,13 +80,15 @@ pub(crate) enum Phase {
         /// The buyer's secret of the auction.
         secret: Secret,
     },
-    /// The outcome is made; the auction's secret is gone.
+    /// The outcome is made.
     Decided {
         outcome: Box<Outcome>,
         /// Whether anybody has bid.
         has_bids: bool,
         /// Whether the app knows that the ledger has it.
         is_told: bool,
+        /// The buyer's secret of the auction: should the winner not come, the next best has to be proven.
+        secret: Secret,
     },
     /// The winner has accepted.
     Sale(Box<SavedSale>),
@@ -110,12 +112,16 @@ pub(crate) struct SavedSale {
     pub(super) checkpoints: Vec<Checkpoint>,
     /// Whether the contract is open on the ledger.
     pub(super) is_open: bool,
+    /// The buyer's secret of the auction, until the contract is open.
+    pub(super) secret: Option<Secret>,
+    /// What was demanded of the winner on the ledger, as it made no offer.
+    pub(super) demand: Option<Box<Terms>>,
     /// The contract with the seller's claim, as the ledger has last shown it: disputed and lowered, if it was.
     pub(super) claimed: Option<Contract>,
 }
 
 impl SavedSale {
-    pub(super) fn new(station: StationId, seller_key: PublicKey, price: Price) -> Self {
+    pub(super) fn new(station: StationId, seller_key: PublicKey, price: Price, secret: Secret) -> Self {
         Self {
             station,
             seller_key,
@@ -127,6 +133,8 @@ impl SavedSale {
             starts: Vec::new(),
             checkpoints: Vec::new(),
             is_open: false,
+            secret: Some(secret),
+            demand: None,
             claimed: None,
         }
     }

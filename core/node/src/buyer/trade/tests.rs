@@ -9,8 +9,8 @@ use ohmesh_auction::{
     seal::SealSecret,
 };
 use ohmesh_contract::{Contract, MeterRecord, Signed, Start};
-use ohmesh_ledger::{Award, Evse};
-use ohmesh_units::{Canonical, Energy, Position, Power, PriceTick, TickSize};
+use ohmesh_ledger::{Award, Bidder, Demand, Deposits, Evse};
+use ohmesh_units::{Canonical, Energy, Power, PriceTick, TickSize};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -111,10 +111,14 @@ impl Desk {
             buyer: account(70),
             height: 5,
             bids: Vec::new(),
+            bidders: Vec::new(),
+            deposits: Deposits::NONE,
+            no_shows: Vec::new(),
             releases: Vec::new(),
             opening: None,
             award: None,
             deadline: at(DEADLINE + 120_000),
+            halted_ms: 0,
         }
     }
 
@@ -126,6 +130,8 @@ impl Desk {
             let bid = Bid::create(&auction.intent, &self.epoch_key, station, price, &mut self.rng).unwrap();
             let place = InCell { x: 90, y: 70 };
             auction.bids.push(bid.verify(&auction.intent, &self.epoch_key, place).unwrap());
+            let award_key = SealSecret::from_seed(&[*n; 32]).public();
+            auction.bidders.push(Bidder { account: account(*n), award_key });
         }
         auction
     }
@@ -151,27 +157,14 @@ impl Desk {
         self.see(Some(Object::Finished(finished)), time);
     }
 
-    fn stations(&mut self, owners: &[u8]) {
-        let station = |n: &u8| Station {
-            owner: account(*n),
-            number: 1,
-            name: "Station".into(),
-            position: Position::from_e7(0, 0).unwrap(),
-            award_key: Hash(SealSecret::from_seed(&[*n; 32]).public().to_bytes()),
-            circuit: None,
-        };
-        let stations: Vec<Station> = owners.iter().map(station).collect();
-        self.trade.on_stations(&stations, at(DEADLINE), &mut self.rng).unwrap();
-    }
-
     /// An auction that agent 1 has won and, if so told, accepted.
     fn awarded(&mut self, is_accepted: bool) -> Auction {
         let mut auction = self.with_bids(&[1, 2]);
         self.open(&mut auction);
         self.see_running(&auction, DEADLINE);
-        self.stations(&[1, 2]);
         let Saved::Open(open) = &self.trade.saved else { panic!("it goes on") };
         let Phase::Decided { outcome, .. } = &open.phase else { panic!("the best has won") };
+        let sealed = outcome.decision.win().unwrap().award.clone();
         auction.award = Some(Award {
             bid: 0,
             station: StationId::of(&account(1), 1),
@@ -179,7 +172,9 @@ impl Desk {
             price: Price::from_micro_per_kwh(100_000),
             outcome: outcome.hash(),
             is_proven_best: true,
+            sealed,
             is_accepted,
+            demand: None,
         });
         self.see_running(&auction, DEADLINE + 1_000);
         self.done();
@@ -231,10 +226,10 @@ fn bids_count_until_enough_blocks_have_passed() {
     let mut auction = desk.with_bids(&[1]);
     auction.height = 18;
     desk.see_running(&auction, DEADLINE + 5_000);
-    assert_eq!(desk.trade.want(), Want::Auction, "two blocks of three");
+    assert!(matches!(desk.trade.bidding, Bidding::Running), "two blocks of three");
     auction.height = 17;
     desk.see_running(&auction, DEADLINE + 5_000);
-    assert!(matches!(desk.trade.want(), Want::Stations(ids) if ids.len() == 1));
+    assert!(matches!(desk.trade.bidding, Bidding::Closed));
 }
 
 #[test]
@@ -242,9 +237,6 @@ fn the_release_never_comes() {
     let mut desk = Desk::new(Choice::BestProvable);
     let auction = desk.with_bids(&[1, 2]);
     desk.see_running(&auction, DEADLINE);
-    desk.stations(&[1]);
-    assert!(matches!(desk.trade.want(), Want::Stations(_)), "one station is still missing");
-    desk.stations(&[1, 2]);
     desk.see_running(&auction, DEADLINE + 60_000);
     assert_eq!(desk.trade.want(), Want::Auction);
     desk.see_end(End::TimedOut, DEADLINE + 120_000);
@@ -257,7 +249,6 @@ fn a_winner_nobody_could_speak_with_is_not_awarded() {
     let mut auction = desk.with_bids(&[3, 1]);
     desk.open(&mut auction);
     desk.see_running(&auction, DEADLINE);
-    desk.stations(&[3, 1]);
     assert_eq!(desk.ended(), Ended::NoSellerAgent(StationId::of(&account(3), 1)));
     assert!(!desk.done().contains(&"submit".to_owned()));
 }
@@ -268,7 +259,6 @@ fn a_choice_that_is_never_made() {
     let mut auction = desk.with_bids(&[1, 2]);
     desk.open(&mut auction);
     desk.see_running(&auction, DEADLINE);
-    desk.stations(&[1, 2]);
     assert_eq!(desk.trade.choices().unwrap().len(), 2);
     let (auction, bid) = (desk.trade.id(), 2);
     let wrong = desk.trade.on_choice(bid, at(DEADLINE), &mut desk.rng);
@@ -302,22 +292,123 @@ fn a_station_without_an_outlet_that_fits() {
     assert_eq!(desk.ended(), Ended::NoOutlet(StationId::of(&account(1), 1)));
 }
 
+/// What is submitted next.
+fn submitted(desk: &mut Desk) -> Option<Body> {
+    let steps = std::iter::from_fn(|| desk.trade.take_step());
+    steps.filter_map(|step| if let Step::Submit(body) = step { Some(*body) } else { None }).last()
+}
+
+/// The auction of `desk` without its winner, as the ledger leaves it.
+fn without_winner(mut auction: Auction) -> Auction {
+    let award = auction.award.take().unwrap();
+    let at = usize::from(award.bid);
+    auction.bids.remove(at);
+    auction.bidders.remove(at);
+    auction.opening = auction.opening.map(|opening| opening.without(at));
+    auction.no_shows.push(award.station);
+    auction
+}
+
 #[test]
-fn a_silent_seller_is_asked_for_each_outlet_and_given_up() {
+fn when_the_winner_does_not_come_the_next_best_is_proven() {
     let mut desk = Desk::new(Choice::BestProvable);
-    desk.selling(2);
+    let first = desk.awarded(false);
+    let left = without_winner(first.clone());
+    desk.see_running(&left, DEADLINE + 125_000);
+    let Some(Body::AuctionOutcome(outcome)) = submitted(&mut desk) else { panic!("the next outcome") };
+    let next = StationId::of(&account(2), 1);
+    assert_eq!(outcome.decision.win().unwrap().station, next);
+    let verdict =
+        outcome.verify(&desk.epoch_key, &left.intent, &left.bids, left.opening.as_ref().unwrap()).unwrap();
+    assert!(matches!(verdict, ohmesh_auction::outcome::Verdict::Won { station, .. } if station == next));
+    // It is not sent again and again, and the old winner's late word means nothing.
+    desk.see_running(&left, DEADLINE + 126_000);
+    assert_eq!(desk.done(), Vec::<String>::new());
+    desk.see_end(End::NobodyCame, DEADLINE + 250_000);
+    assert_eq!(desk.ended(), Ended::NotDecided, "the second outcome was never seen on the ledger");
+}
+
+#[test]
+fn after_a_restart_the_next_best_is_proven_all_the_same() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let left = without_winner(desk.awarded(false));
+    let saved = Saved::decode(&desk.trade.saved().encode()).unwrap();
+    let (facts, settings) = (desk.trade.facts.clone(), desk.trade.settings);
+    desk.trade = Trade::resume(saved, facts, settings, at(DEADLINE + 120_000)).unwrap();
+    desk.see_running(&left, DEADLINE + 125_000);
+    assert!(matches!(submitted(&mut desk), Some(Body::AuctionOutcome(_))));
+}
+
+/// The drafts that the seller of `desk` leaves unanswered, and when the last of them lapsed.
+fn unanswered(desk: &mut Desk, outlets: usize) -> (Vec<ohmesh_contract::Terms>, u64) {
     let mut now = DEADLINE + 1_000;
     let mut asked = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..outlets {
         desk.trade.on_linked([1; 32], at(now), &mut desk.rng).unwrap();
         let [Message::Draft(draft)] = &desk.trade.take_messages(16)[..] else { panic!("a draft first") };
-        asked.push(draft.evse);
+        asked.push((**draft).clone());
         now += 60_000;
         desk.trade.on_time(at(now));
     }
-    assert_ne!(asked[0], asked[1]);
+    (asked, now)
+}
+
+#[test]
+fn a_silent_seller_is_asked_for_each_outlet_and_then_on_the_ledger() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let mut auction = desk.selling(2);
+    let (asked, now) = unanswered(&mut desk, 2);
+    assert_ne!(asked[0].evse, asked[1].evse);
+    let Some(Body::AuctionDemand(terms)) = submitted(&mut desk) else { panic!("a demand") };
+    assert_eq!((*terms, desk.trade.want()), (asked[1].clone(), Want::Auction));
+    let saved = Saved::decode(&desk.trade.saved().encode()).unwrap();
+
+    // No answer: it did not come, and the next best is decided for.
+    auction.award.as_mut().unwrap().demand = Some(Demand::Asked(Box::new(asked[1].clone())));
+    desk.see_running(&auction, now + 1_000);
+    assert_eq!(desk.done(), Vec::<String>::new());
+    let left = without_winner(auction.clone());
+    desk.see_running(&left, now + 121_000);
+    assert!(matches!(submitted(&mut desk), Some(Body::AuctionOutcome(_))));
+
+    // After a restart the demand is said again, and an auction that ends meanwhile is told.
+    let (facts, settings) = (desk.trade.facts.clone(), desk.trade.settings);
+    desk.trade = Trade::resume(saved, facts, settings, at(now)).unwrap();
+    auction.award.as_mut().unwrap().demand = None;
+    desk.see_running(&auction, now + 1_000);
+    assert!(matches!(submitted(&mut desk), Some(Body::AuctionDemand(_))));
+    desk.see_end(End::NobodyCame, now + 121_000);
     let station = StationId::of(&account(1), 1);
     assert_eq!(desk.ended(), Ended::SellerSilent { station, refused: None });
+}
+
+#[test]
+fn a_station_with_many_outlets_is_not_asked_for_all_of_them_in_vain() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    desk.selling(6);
+    unanswered(&mut desk, 3);
+    assert!(matches!(submitted(&mut desk), Some(Body::AuctionDemand(_))), "three minutes are enough");
+}
+
+/// The answer on the ledger names another outlet, as the one that was asked for is broken.
+#[test]
+fn an_answer_on_the_ledger_opens_the_contract() {
+    let mut desk = Desk::new(Choice::BestProvable);
+    let mut auction = desk.selling(2);
+    let (asked, now) = unanswered(&mut desk, 2);
+    desk.done();
+    let held = outlet(1, 22_000, 0);
+    let terms = ohmesh_contract::Terms { evse: held.id(), meter_key: held.meter, ..asked[1].clone() };
+    let valid_until = at(now + 700_000);
+    let offer =
+        ohmesh_contract::Offer::sign(terms.clone(), ohmesh_contract::NO_EXPORTER, valid_until, &key(1));
+    auction.award.as_mut().unwrap().demand = Some(Demand::Answered(Box::new(offer)));
+    desk.see_running(&auction, now + 1_000);
+    let Some(Body::ContractOpen(agreement)) = submitted(&mut desk) else { panic!("the contract") };
+    assert_eq!(agreement.verify().unwrap().terms(), &terms);
+    desk.see_end(End::Contracted(terms.id()), now + 3_000);
+    assert!(desk.done().contains(&"tell".to_owned()), "the contract is open");
+    assert_eq!(desk.trade.evse(), Some(held.id()));
 }
 
 /// A contract that both have signed for one connection.
@@ -527,7 +618,16 @@ fn what_has_ended_holds_no_secret() {
     let seed = key(71).seed();
     assert!(holds(&desk, &secret[7..39]) && holds(&desk, &seed[..]));
     desk.awarded(false);
-    assert!(!holds(&desk, &secret[7..39]), "an auction's secret goes with its outcome");
-    desk.see_end(End::TimedOut, DEADLINE + 121_000);
-    assert!(!holds(&desk, &seed[..]));
+    assert!(holds(&desk, &secret[7..39]), "the winner may not come, and the next best has to be proven");
+    desk.see_end(End::NobodyCame, DEADLINE + 121_000);
+    assert!(!holds(&desk, &seed[..]) && !holds(&desk, &secret[7..39]));
+    let mut desk = Desk::new(Choice::BestProvable);
+    let secret = desk.trade.role.as_ref().unwrap().secret().unwrap().to_bytes();
+    let (_, terms) = agreed(&mut desk);
+    assert!(holds(&desk, &secret[7..39]));
+    desk.see_end(End::Contracted(terms.id()), DEADLINE + 5_000);
+    assert!(
+        desk.trade.saved().is_open() && !holds(&desk, &secret[7..39]),
+        "with the contract its use is over"
+    );
 }

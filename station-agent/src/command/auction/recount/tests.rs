@@ -11,7 +11,7 @@ use ohmesh_auction::{
     seal::SealSecret,
 };
 use ohmesh_contract::{GridTariff, Terms as ContractTerms};
-use ohmesh_ledger::Auction;
+use ohmesh_ledger::{Auction, Bidder, Deposits};
 use ohmesh_units::{
     AccountId, ContractId, Energy, EvseId, Hash, Money, Power, Price, PriceTick, SigningKey, TickSize, ZoneId,
 };
@@ -71,12 +71,17 @@ fn sold() -> Trail {
         intent: verified,
         buyer: AccountId([1; 32]),
         height: 10,
+        bidders: counted.iter().map(|_| bidder()).collect(),
         bids: counted,
+        deposits: Deposits::NONE,
+        no_shows: Vec::new(),
         releases: Vec::new(),
         opening: Some(opening),
         award: Some(awarded(&outcome)),
         deadline: Timestamp::from_millis(2 * DEADLINE),
+        halted_ms: 0,
     };
+    let positions = auction.bids.iter().map(|bid| (bid.station, bid.position)).collect();
     let bids = (11..).zip(bids).map(|(height, bid)| ledgered(height, DEADLINE - 100 + height, bid));
     Trail {
         id: intent.id(),
@@ -85,6 +90,8 @@ fn sold() -> Trail {
         bids: bids.collect(),
         releases: vec![ledgered(14, DEADLINE, release)],
         outcome: Some(ledgered(15, DEADLINE + 1, outcome)),
+        earlier: Vec::new(),
+        positions,
         contract: None,
         key: Some(key),
         auction: Some(auction),
@@ -100,8 +107,14 @@ fn awarded(outcome: &Outcome) -> Award {
         price: terms().tick.price(PriceTick(20_000)),
         outcome: outcome.hash(),
         is_proven_best: true,
+        sealed: outcome.decision.win().unwrap().award.clone(),
         is_accepted: false,
+        demand: None,
     }
+}
+
+fn bidder() -> Bidder {
+    Bidder { account: AccountId([2; 32]), award_key: SealSecret::from_seed(&[7; 32]).public() }
 }
 
 fn contract(price: Price) -> ContractTerms {
@@ -175,6 +188,34 @@ fn copied(bid: &Bid, n: u8) -> Bid {
     let mut copy = bid.clone();
     copy.station = station(n);
     copy
+}
+
+/// The winner did not come, and the ledger struck its bid out; then the next best, of those that are left.
+#[test]
+fn winners_that_did_not_come_are_struck_out() {
+    let mut trail = sold();
+    let struck = |trail: &mut Trail, at: usize| {
+        let auction = of_ledger(trail);
+        let bid = auction.bids.remove(at);
+        auction.no_shows.push(bid.station);
+        auction.award = None;
+    };
+    struck(&mut trail, 1);
+    let found = recount(&trail);
+    assert!(found.bad.is_none() && found.verdict.is_none() && found.bids.len() == 3);
+    // The same outcome again, as if it were one over the bids that are left.
+    let again = trail.outcome.take().unwrap();
+    trail.earlier.push(ledgered(15, DEADLINE + 1, again.message.clone()));
+    trail.outcome = Some(ledgered(16, DEADLINE + 2, again.message));
+    let found = recount(&trail).bad.unwrap();
+    assert_eq!(found.height, 16);
+    assert!(found.reason.starts_with("outcome: "), "{}", found.reason);
+
+    let reason = |(_, reason): (u64, String)| reason;
+    let had_not_won = "which had not won";
+    assert!(reason(wrong(|trail| struck(trail, 0))).contains(had_not_won));
+    let both = |trail: &mut Trail| [1, 0].iter().for_each(|at| struck(trail, *at));
+    assert!(reason(wrong(both)).contains(had_not_won));
 }
 
 #[test]
