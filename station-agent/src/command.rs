@@ -14,8 +14,13 @@ mod zone;
 pub(crate) use zone::position;
 
 use clap::{Parser, Subcommand};
+use eyre::Context as _;
 use serde::Serialize;
-use std::{path::Path, process::ExitCode};
+use std::{
+    io::{ErrorKind, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
 /// An agent of a charging zone: one of those who keep the ledger together.
 #[derive(Parser)]
@@ -82,12 +87,16 @@ pub fn main() -> ExitCode {
 
 /// Prints a result: as JSON, or in its own words.
 fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> eyre::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(value)?);
-    } else {
-        println!("{}", text());
+    say(&if json { serde_json::to_string(value)? } else { text() })
+}
+
+/// Writes a line to standard output. Who reads it may have seen enough and gone; anything else in the way is an error.
+pub(crate) fn say(line: &str) -> eyre::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("standard output"),
     }
-    Ok(())
 }
 
 /// A path that a command writes to; refuses to overwrite unless told so.

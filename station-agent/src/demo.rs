@@ -64,7 +64,7 @@ pub fn run(args: DemoArgs, json: bool) -> Result<()> {
             _ = tokio::signal::ctrl_c() => Err(eyre!("interrupted")),
         }
     })?;
-    println!("{}", if json { report.json()? } else { report.table() });
+    crate::command::say(&if json { report.json()? } else { report.table() })?;
     report.passed()
 }
 

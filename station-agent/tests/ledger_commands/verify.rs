@@ -1,8 +1,8 @@
 //! `ledger verify` on good folders and on tampered ones.
 
-use crate::{chain::Chain, json, ok, refused};
+use crate::{agent, chain::Chain, json, ok, refused};
 use ohmesh_ledger::{Block, Certificate};
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, process::Stdio};
 
 const VERIFY: [&str; 2] = ["ledger", "verify"];
 
@@ -47,6 +47,25 @@ fn a_good_folder_verifies_is_not_changed_and_may_be_in_use() {
     let text = ok(&VERIFY, path);
     assert!(text.starts_with("OK: every block from genesis to height 8"), "{text}");
     assert_eq!(files(path), before, "nothing was written");
+}
+
+/// `| head` is no error, a full disk is one that is named; neither is a crash.
+#[test]
+fn an_output_that_nobody_reads_and_one_that_is_full() {
+    let (_, folder) = written();
+    let run = |out: Stdio| {
+        let mut command = agent();
+        command.args(VERIFY).current_dir(folder.path()).stdout(out).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(Stdio::piped()), (Some(0), String::new()));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, said) = run(full.into());
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("station-agent: standard output: No space left"), "{said}");
 }
 
 #[test]

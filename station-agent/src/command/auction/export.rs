@@ -5,7 +5,7 @@ use super::{
     recount::recount,
     trail::{Ledgered, Trail},
 };
-use crate::command::{fresh, print};
+use crate::command::{fresh, print, say};
 use clap::Args;
 use eyre::{Context, bail, eyre};
 use ohmesh_auction::{
@@ -148,8 +148,7 @@ pub(super) fn run(args: &Export, json: bool) -> eyre::Result<()> {
     let exported = exported(&args.source.find(true)?)?;
     let text = serde_json::to_string(&exported)?;
     let Some(out) = &args.out else {
-        println!("{text}");
-        return Ok(());
+        return say(&text);
     };
     std::fs::write(out, text.as_bytes()).with_context(|| format!("file {}", out.display()))?;
     let (bytes, bids) = (text.len(), exported.bids.len());

@@ -2,6 +2,7 @@
 
 use super::{order::OrderFile, replay::replay};
 use crate::{
+    command::say,
     export::{Cell, ExportError, SESSIONS_MIN, SLOT_MS, Session, Totals},
     zone_file,
 };
@@ -102,12 +103,7 @@ pub(super) fn run(args: &Export, json: bool) -> eyre::Result<()> {
         currency: zone.currency.to_string(),
         cells: cells.iter().map(Row::from).collect(),
     };
-    if is_json {
-        println!("{}", serde_json::to_string(&exported)?);
-    } else {
-        print!("{}", csv(&exported));
-    }
-    Ok(())
+    say(&if is_json { serde_json::to_string(&exported)? } else { csv(&exported).trim_end().to_owned() })
 }
 
 /// Counts a sale unless counting has failed before.
