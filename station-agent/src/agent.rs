@@ -111,8 +111,8 @@ pub enum AgentError {
     },
     /// The data folder of a validator that decides alone was put back from a copy: what it has voted since is not in it.
     #[error(
-        "this data folder is a copy, and its agent decides alone: what it has decided since is not in it. If there is no \
-         newer one, `station-agent ledger adopt` lets it go on"
+        "this data folder is a copy, as wal.log shows, and its agent decides alone: what it has decided since is not in it. \
+         If there is no newer one, `station-agent ledger adopt` lets it go on"
     )]
     Copied,
     /// The seller cannot be opened.

@@ -247,6 +247,31 @@ fn an_auction_whose_winners_all_stay_away_is_void_and_the_buyer_is_not_to_blame(
     market.assert_ended(id, End::NobodyCame, [0, BIDS, BIDS, BIDS]);
 }
 
+/// Nobody is left, and nobody has deposited anything: it ends with the block of the very moment.
+#[test]
+fn the_only_bidder_stays_away() {
+    let mut market = Market::with_key();
+    let (mut buyer, intent) = market.ask(market.terms());
+    let id = intent.id();
+    market.town.ok(BUYER, Body::AuctionOpen(intent), &[]);
+    let verified = market.auction(id).intent;
+    let bid = Box::new(market.bid(&verified, 81, 30_000));
+    market.town.ok(81, Body::AuctionBid { bid, evse: evse_of(81) }, &[]);
+    market.town.pass(secs(10));
+    buyer.on_closed(market.candidates(id), &mut market.rng).unwrap();
+    for n in [0u8, 1, 2] {
+        let release = market.release(n.into(), id);
+        market.town.ok(n + 1, Body::AuctionRelease(Box::new(release.clone())), &[]);
+        buyer.on_release(&release, &mut market.rng).unwrap();
+    }
+    let outcome = market.decide(&mut buyer);
+    market.town.ok(BUYER, Body::AuctionOutcome(outcome), &[]);
+    market.town.pass(secs(119));
+    assert!(market.auction(id).award.is_some());
+    market.town.pass(secs(1));
+    assert_eq!((market.ended(id), market.burned()), (End::NobodyCame, 0));
+}
+
 /// After a winner that stays away the buyer has to decide again.
 #[test]
 fn a_buyer_that_gives_up_after_a_no_show_loses_its_deposit_too() {
