@@ -390,7 +390,10 @@ fn a_winner_that_makes_no_offer_when_it_is_demanded_did_not_come() {
 fn an_offer_on_the_ledger_is_all_that_the_buyer_needs() {
     let mut market = market();
     let (_, id) = market.accepted();
-    let terms = market.terms_of(id);
+    // From the block that takes the demand, and for a day: the latest and the longest that may be.
+    let not_before = market.town.now.checked_add(secs(2)).unwrap();
+    let expiry = not_before.checked_add(secs(86_400)).unwrap();
+    let terms = ContractTerms { not_before, expiry, ..market.terms_of(id) };
     let offer = market.offer(&terms);
     let answer = |offer: &Offer| Body::AuctionOffer(Box::new(offer.clone()));
     let unasked = market.town.try_one(81, answer(&offer), &[]);
@@ -422,6 +425,20 @@ fn an_offer_on_the_ledger_is_all_that_the_buyer_needs() {
     market.town.ok(BUYER, Body::ContractOpen(Box::new(agreement)), &[]);
     assert_eq!(market.ended(id), End::Contracted(terms.id()));
     assert_eq!(market.burned(), 0);
+}
+
+/// The outlet that was demanded is broken.
+#[test]
+fn the_answer_may_name_another_outlet_of_the_station() {
+    let mut market = market();
+    let second = market.town.outlet(81, 2, 2, 101);
+    market.town.ok(81, second, &[]);
+    let (_, id) = market.accepted();
+    let terms = market.terms_of(id);
+    market.town.ok(BUYER, Body::AuctionDemand(Box::new(terms.clone())), &[]);
+    let (evse, meter_key) = (EvseId::of(&station_of(81), 2), key(101).public());
+    let other = market.offer(&ContractTerms { evse, meter_key, ..terms });
+    market.town.ok(81, Body::AuctionOffer(Box::new(other)), &[]);
 }
 
 #[test]
