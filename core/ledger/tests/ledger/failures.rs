@@ -431,13 +431,14 @@ fn an_offer_on_the_ledger_is_all_that_the_buyer_needs() {
 #[test]
 fn the_answer_may_name_another_outlet_of_the_station() {
     let mut market = market();
-    let second = market.town.outlet(81, 2, 2, 101);
+    let (zone, owner, power_rated) = (*market.town.state.zone_id(), account(81), Power::from_w(11_000));
+    let second = Body::register_evse(&zone, &owner, (station_of(81), 2), (2, power_rated), &key(101));
     market.town.ok(81, second, &[]);
     let (_, id) = market.accepted();
     let terms = market.terms_of(id);
     market.town.ok(BUYER, Body::AuctionDemand(Box::new(terms.clone())), &[]);
     let (evse, meter_key) = (EvseId::of(&station_of(81), 2), key(101).public());
-    let other = market.offer(&ContractTerms { evse, meter_key, ..terms });
+    let other = market.offer(&ContractTerms { evse, meter_key, power_rated, ..terms });
     market.town.ok(81, Body::AuctionOffer(Box::new(other)), &[]);
 }
 
